@@ -1,0 +1,124 @@
+/**
+ * The runtime's errors: one base class, one catalogue of stable codes, and the exit code each code ends a process with.
+ *
+ * A message says what failed, the values seen and what to do. `fields` carries the same facts for logs, the status and the
+ * launcher; errors cross worker threads and processes as {@link SerializedError}, never as a string.
+ */
+
+/**
+ * Process exit codes. Everything below 64 must not be retried unchanged; 75 (EX_TEMPFAIL of sysexits.h) may be.
+ * 128 + signal is used when a signal ended the process, as shells do.
+ */
+export const ExitCode = {
+  success: 0,
+  /** A defect of this program. */
+  internal: 1,
+  /** The command line, the job, the prompt or the model is not acceptable: fix it, do not retry. */
+  invalidInput: 2,
+  /** The machine cannot hold or run the job (memory, missing library, unwritable output): change it, do not retry. */
+  environment: 3,
+  /** The result failed its own check (NaN, flat image): the same input gives the same result. */
+  badResult: 4,
+  /** A peer, the network or the coordinator failed: a new attempt may succeed. */
+  retriable: 75,
+  interrupted: 130,
+  terminated: 143,
+} as const;
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
+
+/** Every error code of the runtime, with the exit code it ends a process with. */
+export const errorCatalogue = {
+  USAGE: ExitCode.invalidInput,
+  JOB_INVALID: ExitCode.invalidInput,
+  MODEL_NOT_FOUND: ExitCode.invalidInput,
+  MODEL_UNSUPPORTED: ExitCode.invalidInput,
+  WEIGHTS_INVALID: ExitCode.invalidInput,
+  TOKENIZER_INVALID: ExitCode.invalidInput,
+  SIZE_INVALID: ExitCode.invalidInput,
+  MESH_INVALID: ExitCode.invalidInput,
+  GRAPH_INVALID: ExitCode.internal,
+  INTERNAL: ExitCode.internal,
+  MEMORY_INSUFFICIENT: ExitCode.environment,
+  OUTPUT_UNWRITABLE: ExitCode.environment,
+  BACKEND_UNAVAILABLE: ExitCode.environment,
+  ENGINE_BUILD_FAILED: ExitCode.environment,
+  ENGINE_CACHE_UNWRITABLE: ExitCode.environment,
+  ENGINE_RUN_FAILED: ExitCode.retriable,
+  IMAGE_NOT_FINITE: ExitCode.badResult,
+  IMAGE_FLAT: ExitCode.badResult,
+  RENDEZVOUS_TIMEOUT: ExitCode.retriable,
+  RENDEZVOUS_MISMATCH: ExitCode.invalidInput,
+  UNAUTHENTICATED: ExitCode.invalidInput,
+  PEER_LOST: ExitCode.retriable,
+  PEER_ABORTED: ExitCode.retriable,
+  PROTOCOL_VIOLATION: ExitCode.retriable,
+  COLLECTIVE_TIMEOUT: ExitCode.retriable,
+  RANK_HUNG: ExitCode.retriable,
+  RANK_EXITED: ExitCode.retriable,
+  ADDRESS_UNAVAILABLE: ExitCode.retriable,
+  CANCELLED: ExitCode.terminated,
+} as const satisfies Record<string, ExitCode>;
+export type ErrorCode = keyof typeof errorCatalogue;
+
+export type ErrorFields = Readonly<Record<string, string | number | boolean | readonly (string | number)[]>>;
+
+/** The form in which an error crosses a thread, a process or the wire. */
+export interface SerializedError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly fields: ErrorFields;
+  readonly cause?: string;
+  readonly stack?: string;
+}
+
+/** An error of the outside world: typed by `code`, with the facts in `fields`. Defects are plain `Error`s. */
+export class SdxlError extends Error {
+  override readonly name = 'SdxlError';
+  readonly code: ErrorCode;
+  readonly fields: ErrorFields;
+
+  constructor(code: ErrorCode, message: string, options: { fields?: ErrorFields; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.fields = options.fields ?? {};
+  }
+
+  get exitCode(): ExitCode {
+    return errorCatalogue[this.code];
+  }
+
+  /** Whether a new attempt with the same input may succeed. */
+  get retriable(): boolean {
+    return this.exitCode === ExitCode.retriable;
+  }
+
+  toJSON(): SerializedError {
+    const base = { code: this.code, message: this.message, fields: this.fields };
+    return {
+      ...base,
+      ...(this.cause === undefined ? {} : { cause: describeCause(this.cause) }),
+      ...(this.stack === undefined ? {} : { stack: this.stack }),
+    };
+  }
+
+  static fromJSON(error: SerializedError): SdxlError {
+    const revived = new SdxlError(error.code, error.message, {
+      fields: error.fields,
+      ...(error.cause === undefined ? {} : { cause: error.cause }),
+    });
+    if (error.stack !== undefined) revived.stack = error.stack;
+    return revived;
+  }
+}
+
+/** Turns whatever was thrown into an {@link SdxlError}; what is not one already is a defect (`INTERNAL`). */
+export function toSdxlError(thrown: unknown): SdxlError {
+  if (thrown instanceof SdxlError) return thrown;
+  const error = new SdxlError('INTERNAL', describeCause(thrown), { cause: thrown });
+  if (thrown instanceof Error && thrown.stack !== undefined) error.stack = thrown.stack;
+  return error;
+}
+
+function describeCause(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,0 +1,3 @@
+/** The ground floor: element types, shapes and host tensors. Knows nothing of graphs, models or files. */
+export { dtypes, type DType, type DTypeArrays } from './dtype.js';
+export { byteLength, bytesOf, elementCount, float32, int64, tensor, type Shape, type Tensor } from './tensor.js';
