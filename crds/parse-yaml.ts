@@ -59,7 +59,7 @@ function parseBounded(text: string): ParsedYaml {
   const [document, ...others] = documents;
   if (document === undefined) return failed([{ message: 'the file holds no object' }]);
   if (others.length > 0) {
-    const found = documents.map((each) => `${headline(each)} at line ${String(lines.linePos(each.contents?.range?.[0] ?? 0).line)}`);
+    const found = documents.map((each) => `${headline(each)} at line ${String(lines.linePos(each.contents?.range[0] ?? 0).line)}`);
     return failed([
       { message: `the file holds ${String(documents.length)} objects, exactly one is allowed: ${found.slice(0, maxProblems).join(', ')}` },
     ]);
