@@ -48,6 +48,8 @@ export const errorCatalogue = {
   IMAGE_FLAT: ExitCode.badResult,
   RENDEZVOUS_TIMEOUT: ExitCode.retriable,
   RENDEZVOUS_MISMATCH: ExitCode.invalidInput,
+  /** The gang has formed without this process: only a new attempt can take it in. */
+  RENDEZVOUS_REFUSED: ExitCode.retriable,
   UNAUTHENTICATED: ExitCode.invalidInput,
   PEER_LOST: ExitCode.retriable,
   PEER_ABORTED: ExitCode.retriable,
@@ -59,6 +61,10 @@ export const errorCatalogue = {
   CANCELLED: ExitCode.terminated,
 } as const satisfies Record<string, ExitCode>;
 export type ErrorCode = keyof typeof errorCatalogue;
+
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorCatalogue, code);
+}
 
 export type ErrorFields = Readonly<Record<string, string | number | boolean | readonly (string | number)[]>>;
 
@@ -83,8 +89,16 @@ export class SdxlError extends Error {
     this.fields = options.fields ?? {};
   }
 
+  /**
+   * The catalogue's, but for PEER_ABORTED: when the cause on the other rank must not be retried unchanged (below 64), this
+   * rank ends with the same code, so that whichever rank of the gang is asked first tells the same.
+   */
   get exitCode(): ExitCode {
-    return errorCatalogue[this.code];
+    const own = errorCatalogue[this.code];
+    if (this.code !== 'PEER_ABORTED') return own;
+    const cause = this.fields['causeCode'];
+    const inherited = typeof cause === 'string' && isErrorCode(cause) ? errorCatalogue[cause] : own;
+    return inherited < ExitCode.retriable ? inherited : own;
   }
 
   /** Whether a new attempt with the same input may succeed. */

@@ -1,0 +1,120 @@
+/**
+ * Latency and bandwidth of the gRPC communicator between two processes on loopback, by payload size.
+ *
+ *     npx tsc && node dist/bench/collectives.js [--json]
+ *
+ * One exchange is a halo's shape: both ranks send and receive the same number of bytes, and the next one starts when it is
+ * complete. Bandwidth counts what one rank receives.
+ */
+import { fork } from 'node:child_process';
+import { createServer, type AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { GrpcCommunicator } from '../runtime/collectives/index.js';
+
+const sizes = [0, 1 << 10, 16 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20, 16 << 20];
+const warmups = 50;
+const secondsPerSize = 1;
+
+interface Row {
+  readonly sizeBytes: number;
+  readonly exchanges: number;
+  readonly medianMicros: number;
+  readonly p95Micros: number;
+  readonly gigabytesPerSecond: number;
+}
+
+const { values } = parseArgs({ options: { json: { type: 'boolean' }, rank: { type: 'string' }, port: { type: 'string' } } });
+if (values.rank === undefined) await measure();
+else await runRank(Number(values.rank), Number(values.port));
+
+async function measure(): Promise<void> {
+  const port = await freePort();
+  const rows: Row[] = [];
+  const ranks = [0, 1].map((rank) =>
+    fork(fileURLToPath(import.meta.url), ['--rank', String(rank), '--port', String(port)], { stdio: 'inherit' }),
+  );
+  ranks[0]?.on('message', (row) => rows.push(row as Row));
+  const codes = await Promise.all(ranks.map((rank) => new Promise((resolve) => rank.once('exit', resolve))));
+  if (codes.some((code) => code !== 0)) throw new Error(`the ranks ended with ${codes.join(', ')}`);
+  if (values.json === true) {
+    process.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`);
+    return;
+  }
+  process.stdout.write('     bytes  exchanges   median µs      p95 µs      GB/s\n');
+  for (const row of rows) {
+    const cells = [
+      String(row.sizeBytes).padStart(10),
+      String(row.exchanges).padStart(10),
+      row.medianMicros.toFixed(0).padStart(11),
+      row.p95Micros.toFixed(0).padStart(11),
+      row.gigabytesPerSecond.toFixed(2).padStart(9),
+    ];
+    process.stdout.write(`${cells.join(' ')}\n`);
+  }
+}
+
+async function runRank(rank: number, port: number): Promise<void> {
+  await using communicator = await GrpcCommunicator.open({
+    rank,
+    worldSize: 2,
+    coordinator: { host: '127.0.0.1', port },
+    listen: { host: '127.0.0.1', port: 0 },
+    token: 'benchmark',
+    fingerprint: { version: '', modelDigest: '', backend: '', dtype: '', mesh: '', plan: '', job: '' },
+  });
+  const peer = 1 - rank;
+  const verdict = new Uint8Array(1);
+  for (const sizeBytes of sizes) {
+    const outgoing = new Uint8Array(sizeBytes).fill(rank + 1);
+    const incoming = new Uint8Array(sizeBytes);
+    const micros: number[] = [];
+    const run = (): Promise<void> =>
+      communicator.exchange({
+        operation: 'halo',
+        tag: sizeBytes,
+        sends: [{ peer, parts: [outgoing] }],
+        receives: [{ peer, parts: [incoming] }],
+      });
+    for (let index = 0; index < warmups; index++) await run();
+    const startedAt = performance.now();
+    for (let more = true; more; ) {
+      for (let index = 0; index < 10; index++) {
+        const from = performance.now();
+        await run();
+        micros.push((performance.now() - from) * 1000);
+      }
+      more = rank === 0 && performance.now() - startedAt < secondsPerSize * 1000;
+      // Rank 0 decides when it is enough.
+      verdict[0] = Number(more);
+      const message = { peer, parts: [verdict] };
+      await communicator.exchange({
+        operation: 'verdict',
+        tag: 1,
+        sends: rank === 0 ? [message] : [],
+        receives: rank === 0 ? [] : [message],
+      });
+      more = verdict[0] === 1;
+    }
+    if (sizeBytes > 0 && incoming[sizeBytes - 1] !== peer + 1) throw new Error('the payload is not what was sent');
+    micros.sort((a, b) => a - b);
+    const total = micros.reduce((sum, value) => sum + value, 0);
+    const row: Row = {
+      sizeBytes,
+      exchanges: micros.length,
+      medianMicros: micros[Math.floor(micros.length / 2)] ?? 0,
+      p95Micros: micros[Math.floor(micros.length * 0.95)] ?? 0,
+      gigabytesPerSecond: (sizeBytes * micros.length) / (total * 1000),
+    };
+    process.send?.(row);
+  }
+  process.disconnect();
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

@@ -1,0 +1,125 @@
+/**
+ * Where peers' calls arrive: rank 0's rendezvous, and the subscriptions of a gang's members. Subscriptions may come before
+ * this rank has its own roster; they wait. One of another gang, or a second of the same rank, is refused.
+ */
+import { Metadata } from '@grpc/grpc-js';
+import { SdxlError } from '../../errors/index.js';
+import { orAborted } from './condition.js';
+import { Coordinator, type Applicant } from './coordinator.js';
+import { statusOf } from './failure.js';
+import { Host, type ReceiveCall, type WatchCall } from './host.js';
+import type { ResolvedOptions } from './options.js';
+import type { Peer } from './peer.js';
+import type { Roster } from './protocol.js';
+import { joinLocally, serveJoin } from './rendezvous.js';
+
+interface Gang {
+  readonly id: string;
+  readonly peers: ReadonlyMap<number, Peer>;
+}
+
+export class Reception {
+  readonly #rank: number;
+  readonly #coordinator: Coordinator | undefined;
+  #host: Host | undefined;
+  #gang: Gang | undefined;
+  #early: (() => void)[] = [];
+  #destroyed = false;
+
+  private constructor(rank: number, coordinator: Coordinator | undefined) {
+    this.#rank = rank;
+    this.#coordinator = coordinator;
+  }
+
+  /** Binds this rank's address. */
+  static async open({ rank, worldSize, coordinator: at, listen, token }: ResolvedOptions): Promise<Reception> {
+    const coordinator = rank === 0 ? new Coordinator(worldSize) : undefined;
+    const reception = new Reception(rank, coordinator);
+    reception.#host = await Host.open({ host: listen.host, port: rank === 0 ? at.port : listen.port }, token, {
+      ...(coordinator === undefined
+        ? {}
+        : {
+            join: (call) => {
+              serveJoin(coordinator, call);
+            },
+          }),
+      receive: (call) => {
+        reception.#subscribe(call, (peer) => peer.attachReceiver(call));
+      },
+      watch: (call) => {
+        reception.#subscribe(call, (peer) => peer.attachWatcher(call));
+      },
+      refused: (from) => {
+        coordinator?.noteRefusal(`a call from ${from} without the job's token`);
+      },
+    });
+    return reception;
+  }
+
+  get port(): number {
+    return this.#host?.port ?? 0;
+  }
+
+  get destroyed(): boolean {
+    return this.#destroyed;
+  }
+
+  /** Rank 0: takes its own seat and waits for the others. */
+  async coordinate(
+    seat: Pick<Applicant, 'rank' | 'worldSize' | 'address' | 'fingerprint'>,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<Roster> {
+    const coordinator = this.#coordinator;
+    if (coordinator === undefined) throw new Error(`rank ${String(this.#rank)} does not coordinate`);
+    const timer = setTimeout(() => {
+      coordinator.expire(timeoutMs);
+    }, timeoutMs);
+    try {
+      return await orAborted(joinLocally(coordinator, seat), signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The gang is known: subscriptions of its members are taken from now on. */
+  admit(id: string, peers: ReadonlyMap<number, Peer>): void {
+    this.#gang = { id, peers };
+    const early = this.#early;
+    this.#early = [];
+    for (const subscribe of early) subscribe();
+  }
+
+  /** Refuses who still waits for the gang to form, with the reason, and releases every socket. Idempotent. */
+  async destroy(reason?: SdxlError): Promise<void> {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    if (reason !== undefined && this.#coordinator !== undefined) {
+      this.#coordinator.fail(reason);
+      // Lets the refusals leave before their connections are cut.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await this.#host?.destroy();
+  }
+
+  #subscribe(call: ReceiveCall | WatchCall, attach: (peer: Peer) => boolean): void {
+    const { gang: id, rank } = call.request;
+    if (this.#gang === undefined) {
+      this.#early.push(() => {
+        this.#subscribe(call, attach);
+      });
+      return;
+    }
+    const peer = this.#gang.id === id ? this.#gang.peers.get(rank) : undefined;
+    if (call.cancelled) return;
+    if (peer === undefined || !attach(peer)) {
+      const why = peer === undefined ? 'is not of this gang' : 'is already subscribed';
+      const error = new SdxlError('RENDEZVOUS_REFUSED', `a subscription in the name of rank ${String(rank)} ${why}`, {
+        fields: { rank },
+      });
+      call.emit('error', statusOf(error, this.#rank));
+      return;
+    }
+    call.sendMetadata(new Metadata());
+  }
+}

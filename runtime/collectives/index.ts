@@ -1,0 +1,15 @@
+/**
+ * What ranks exchange while they compute, and the transports that carry it. Moves bytes between ranks that have agreed on
+ * what they run; knows neither tensors nor meshes nor Kubernetes. The composition root picks the implementation, everyone
+ * else sees {@link Communicator}.
+ */
+export {
+  SingleRank,
+  type Communicator,
+  type CommunicatorObserver,
+  type Exchange,
+  type Fingerprint,
+  type Message,
+} from './communicator.js';
+export { GrpcCommunicator } from './grpc/grpc-communicator.js';
+export { defaultTimeouts, type GrpcCommunicatorOptions, type Timeouts } from './grpc/options.js';
