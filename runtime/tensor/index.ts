@@ -8,3 +8,4 @@ export {
   float32ToFloat16,
   numberToFloat16,
 } from './float16.js';
+export { Generator } from './random.js';
