@@ -1,0 +1,128 @@
+/** The portable backend: ONNX Runtime on the CPU, in a worker thread, weights mapped from their safetensors files. */
+import { basename, dirname } from 'node:path';
+import type { Communicator } from '../../collectives/communicator.js';
+import { digest, EngineCache, engineKey, partition, valueName, type Backend, type Component, type Engine, type Executor } from '../../engine/index.js';
+import { SdxlError } from '../../errors/index.js';
+import { printGraph } from '../../graph/index.js';
+import { packageVersion } from '../../package-root.js';
+import { tensorDType } from '../../weights/index.js';
+import { lowerGraph, type ShapeInput, type WeightLocator } from './lower.js';
+import { OnnxExecutor } from './onnx-executor.js';
+import { parseShapeInputs, serializeShapeInputs } from './shape-inputs.js';
+import { WorkerClient } from './worker-client.js';
+
+export interface OnnxBackendOptions {
+  readonly cacheDirectory: string;
+  /** Intra-op threads of each session. */
+  readonly threads: number;
+  readonly communicator: Communicator;
+  /** Told of cached engines that were found damaged and are built again. */
+  readonly onDamage?: (reason: string) => void;
+}
+
+const shapeInputsFile = 'shape-inputs.json';
+
+export class OnnxBackend implements Backend {
+  readonly name = 'onnx';
+  readonly dtype = 'f32';
+  readonly #options: OnnxBackendOptions;
+  readonly #cache: EngineCache;
+  #worker: WorkerClient | undefined;
+  #executors = 0;
+
+  constructor(options: OnnxBackendOptions) {
+    this.#options = options;
+    this.#cache = new EngineCache(options.cacheDirectory);
+  }
+
+  async prepare(component: Component, signal?: AbortSignal): Promise<Engine> {
+    signal?.throwIfAborted();
+    const started = performance.now();
+    const plan = partition(component.graph);
+    const { locate, layout } = weightLayout(component);
+    const fields = {
+      backend: this.name,
+      version: packageVersion,
+      component: component.graph.name,
+      graph: digest(printGraph(component.graph)),
+      // Offsets and dtypes only: the weights' content is read through the engine, not built into it.
+      weightLayout: digest(layout),
+    };
+    const key = engineKey(fields);
+    const onDamage = this.#options.onDamage ?? (() => undefined);
+    const found = await this.#cache.find(key, onDamage);
+    if (found === undefined) {
+      const lowered = plan.segments.map((segment) => lowerGraph(segment, locate, valueName));
+      const files = new Map<string, Uint8Array>(lowered.map(({ model }, index) => [segmentFile(index), model]));
+      files.set(shapeInputsFile, serializeShapeInputs(lowered.map(({ shapeInputs }) => shapeInputs)));
+      signal?.throwIfAborted();
+      await this.#cache.publish(key, fields, files);
+    }
+    const buildSeconds = (performance.now() - started) / 1000;
+    return { component, plan, key, directory: this.#cache.directoryOf(key), cached: found !== undefined, buildSeconds };
+  }
+
+  async load(engine: Engine, signal?: AbortSignal): Promise<Executor> {
+    signal?.throwIfAborted();
+    const { component, plan } = engine;
+    const files = await this.#cache.find(engine.key, this.#options.onDamage ?? (() => undefined));
+    const file = (name: string): Uint8Array => {
+      const content = files?.get(name);
+      if (content !== undefined) return content;
+      throw new SdxlError('ENGINE_BUILD_FAILED', `${engine.directory} lost ${name} after it was built: run again`, {
+        fields: { directory: engine.directory, file: name },
+      });
+    };
+    const shapeInputs: ShapeInput[][] = parseShapeInputs(file(shapeInputsFile));
+    this.#worker ??= new WorkerClient();
+    const id = this.#executors++;
+    await this.#worker.request({
+      kind: 'load',
+      executor: id,
+      name: component.graph.name,
+      models: plan.segments.map((_, index) => file(segmentFile(index))),
+      weightsDirectory: weightLayout(component).directory,
+      threads: this.#options.threads,
+    });
+    const { communicator } = this.#options;
+    const world = Array.from({ length: communicator.worldSize }, (_, rank) => rank);
+    const groups = { rank: communicator.rank, patch: component.patchGroup, world };
+    return new OnnxExecutor({ id, plan, shapeInputs, groups, worker: this.#worker, communicator });
+  }
+
+  async close(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await worker?.close();
+  }
+}
+
+function segmentFile(index: number): string {
+  return `segment-${String(index).padStart(3, '0')}.onnx`;
+}
+
+
+/** Where every weight of the graph lies; checks presence, shape and dtype. All files must lie in one folder. */
+function weightLayout(component: Component): { readonly locate: WeightLocator; readonly layout: string; readonly directory: string } {
+  const located = new Map<string, ReturnType<WeightLocator>>();
+  const directories = new Set<string>();
+  for (const { key, shape } of component.graph.weights) {
+    const entry = component.weights.require(key, shape);
+    const dtype = tensorDType(entry);
+    if (dtype === undefined) throw new Error(`${key} has dtype ${entry.dtype} although it was checked`);
+    directories.add(dirname(entry.realPath));
+    located.set(key, { dtype, shape, file: basename(entry.realPath), offsetBytes: entry.offset, sizeBytes: entry.sizeBytes });
+  }
+  const [directory = component.weights.directory, ...others] = directories;
+  if (others.length > 0) {
+    throw new SdxlError('WEIGHTS_INVALID', `the files of ${component.weights.directory} lie in several folders: ${[...directories].join(', ')}`, {
+      fields: { directories: [...directories] },
+    });
+  }
+  const locate: WeightLocator = (key) => {
+    const location = located.get(key);
+    if (location === undefined) throw new Error(`no weight ${key}`);
+    return location;
+  };
+  return { locate, layout: JSON.stringify([...located]), directory };
+}

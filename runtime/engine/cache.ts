@@ -1,0 +1,139 @@
+/**
+ * The engine cache: one immutable folder per key, published by atomic rename, checked file by file when found. Two processes may
+ * build the same engine at once; the first rename wins and the other's copy is dropped, so no lock is needed on shared volumes.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SdxlError } from '../errors/index.js';
+
+/** Raised when the layout of cached engines changes; part of every key. */
+const cacheFormat = 1;
+const manifestName = 'manifest.json';
+
+interface Manifest {
+  readonly format: number;
+  /** What the key was made of, for people who look into the cache. */
+  readonly fields: Readonly<Record<string, string>>;
+  readonly files: Readonly<Record<string, { readonly sizeBytes: number; readonly sha256: string }>>;
+}
+
+/** The key of an engine: a digest over everything that could change it. */
+export function engineKey(fields: Readonly<Record<string, string>>): string {
+  const canonical = JSON.stringify([cacheFormat, ...Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1))]);
+  return digest(canonical).slice(0, 32);
+}
+
+export function digest(content: string | Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+export class EngineCache {
+  readonly root: string;
+
+  /** `root` is created on the first publication. */
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  directoryOf(key: string): string {
+    return join(this.root, 'engines', key);
+  }
+
+  /** The engine's files, or undefined where it is not cached or is damaged (`onDamage` is told what, and it is taken away). */
+  async find(key: string, onDamage: (reason: string) => void): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
+    const directory = this.directoryOf(key);
+    const raw = await readFile(join(directory, manifestName)).catch((error: unknown) => {
+      if (isMissing(error)) return undefined;
+      throw error;
+    });
+    if (raw === undefined) return undefined;
+    try {
+      const manifest = parseManifest(raw.toString('utf8'));
+      const files = new Map<string, Uint8Array>();
+      for (const [name, expected] of Object.entries(manifest.files)) {
+        const content = await readFile(join(directory, name));
+        if (content.byteLength !== expected.sizeBytes) throw new Error(`${name} has ${String(content.byteLength)} bytes of ${String(expected.sizeBytes)}`);
+        if (digest(content) !== expected.sha256) throw new Error(`${name} does not match its digest`);
+        files.set(name, content);
+      }
+      return files;
+    } catch (error) {
+      onDamage(`${directory}: ${error instanceof Error ? error.message : String(error)}`);
+      await this.#discard(directory);
+      return undefined;
+    }
+  }
+
+  /** Publishes `files` under `key`; returns the folder. Throws ENGINE_CACHE_UNWRITABLE naming the folder and the cause. */
+  async publish(key: string, fields: Readonly<Record<string, string>>, files: ReadonlyMap<string, Uint8Array>): Promise<string> {
+    const target = this.directoryOf(key);
+    const staging = join(this.root, 'staging', `${key}-${randomUUID()}`);
+    try {
+      await mkdir(staging, { recursive: true });
+      await mkdir(join(this.root, 'engines'), { recursive: true });
+      for (const [name, content] of files) await writeDurably(join(staging, name), content);
+      const manifest: Manifest = {
+        format: cacheFormat,
+        fields,
+        files: Object.fromEntries([...files].map(([name, content]) => [name, { sizeBytes: content.byteLength, sha256: digest(content) }])),
+      };
+      await writeDurably(join(staging, manifestName), Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`));
+      await rename(staging, target).catch((error: unknown) => {
+        if (!isTaken(error)) throw error;
+      });
+      return target;
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new SdxlError('ENGINE_CACHE_UNWRITABLE', `cannot write the engine cache ${this.root}: ${reason}; choose another with --cache-dir`, {
+        fields: { directory: this.root },
+        cause,
+      });
+    } finally {
+      await rm(staging, { recursive: true, force: true });
+    }
+  }
+
+  /** Takes a damaged engine out of the way first, so that nobody reads it half removed. */
+  async #discard(directory: string): Promise<void> {
+    const aside = join(this.root, 'staging', `damaged-${randomUUID()}`);
+    await mkdir(join(this.root, 'staging'), { recursive: true });
+    await rename(directory, aside).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+    });
+    await rm(aside, { recursive: true, force: true });
+  }
+}
+
+async function writeDurably(path: string, content: Uint8Array): Promise<void> {
+  await using file = await open(path, 'wx');
+  await file.writeFile(content);
+  await file.sync();
+}
+
+function parseManifest(text: string): Manifest {
+  const manifest: unknown = JSON.parse(text);
+  if (!isManifest(manifest)) throw new Error(`${manifestName} is not a manifest of format ${String(cacheFormat)}`);
+  return manifest;
+}
+
+function isManifest(value: unknown): value is Manifest {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'format' in value &&
+    value.format === cacheFormat &&
+    'files' in value &&
+    typeof value.files === 'object' &&
+    value.files !== null &&
+    Object.keys(value.files).every((name) => /^[\w.-]+$/.test(name) && !name.startsWith('.'))
+  );
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST');
+}

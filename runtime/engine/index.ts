@@ -1,0 +1,8 @@
+/**
+ * Engines: what lies between a graph and a backend that runs it. Partition into segments and exchanges, symbol binding, the
+ * engine cache, and the interfaces every backend implements. Knows no backend and no model.
+ */
+export { digest, EngineCache, engineKey } from './cache.js';
+export type { Backend, Component, Engine, Executor, RunResult, RunTiming } from './executor.js';
+export { partition, valueName, type Plan, type PlanStep } from './partition.js';
+export { bindSymbols } from './symbols.js';

@@ -1,0 +1,33 @@
+/**
+ * The typed tensor graph: what models are written in, what the sharding pass rewrites and what every backend lowers.
+ * It knows shapes and op parameters; it knows nothing of files, models, meshes or backends.
+ */
+export {
+  addDims,
+  equalDims,
+  equalShapes,
+  evaluateDim,
+  evaluateShape,
+  floorDivDim,
+  mulDims,
+  printShape,
+  productOfDims,
+  symbol,
+  SymbolicDim,
+  type Dim,
+  type SymbolValues,
+} from './dim.js';
+export {
+  inferShapes,
+  ShapeError,
+  type CollectiveGroup,
+  type CollectivePayload,
+  type OpName,
+  type OpParams,
+  type Padding,
+  type TensorType,
+} from './ops.js';
+export { typeOf, type Graph, type GraphInput, type GraphOutput, type GraphWeight, type Node, type NodeOf, type ValueId } from './graph.js';
+export { GraphBuilder, type Value } from './builder.js';
+export { verify } from './verify.js';
+export { printGraph } from './print.js';

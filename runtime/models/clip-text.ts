@@ -1,0 +1,45 @@
+/** CLIP's text encoders as graphs (Radford et al. 2021, section 2.4; transformers CLIPTextModel and CLIPTextModelWithProjection). */
+import { GraphBuilder, type Graph, type Value } from '../graph/index.js';
+import type { ClipTextConfig } from './clip-config.js';
+import { layerNorm, linear } from './layers.js';
+
+/**
+ * Inputs: `input_ids` `[batch, positions]` i64 and, with a projection, `eos_positions` `[batch]` i64.
+ * Outputs: `hidden_states` `[batch, positions, hidden]`, the penultimate layer's without final norm, as SDXL takes it, and with
+ * a projection `text_embeds` `[batch, projectionDim]`. Without one the last layer is never built. `keyPrefix` is where the
+ * weights' keys start (`text_model.` in most files, empty in some).
+ */
+export function buildClipText(config: ClipTextConfig, name: string, keyPrefix: string): Graph {
+  const b = new GraphBuilder(name);
+  const batch = b.symbol('batch');
+  const positions = config.maxPositions;
+  const ids = b.input('input_ids', [batch, positions], 'i64');
+  const embeddings = `${keyPrefix}embeddings`;
+  const tokens = b.embedding(embeddings, b.weight(`${embeddings}.token_embedding.weight`, [config.vocabSize, config.hiddenSize]), ids);
+  const table = b.weight(`${embeddings}.position_embedding.weight`, [positions, config.hiddenSize]);
+  let h = b.add(`${embeddings}.add`, tokens, b.reshape(`${embeddings}.positions`, table, [1, positions, config.hiddenSize]));
+
+  for (let layer = 0; layer < config.layers - 1; layer++) h = encoderLayer(b, config, `${keyPrefix}encoder.layers.${String(layer)}`, h);
+  b.output('hidden_states', h);
+  if (config.withProjection) {
+    h = encoderLayer(b, config, `${keyPrefix}encoder.layers.${String(config.layers - 1)}`, h);
+    const normed = layerNorm(b, `${keyPrefix}final_layer_norm`, h, config.normEpsilon);
+    const eos = b.selectToken('pooled', normed, b.input('eos_positions', [batch], 'i64'));
+    b.output('text_embeds', linear(b, 'text_projection', eos, config.projectionDim, { bias: false }));
+  }
+  return b.finish();
+}
+
+function encoderLayer(b: GraphBuilder, config: ClipTextConfig, at: string, x: Value): Value {
+  const normed = layerNorm(b, `${at}.layer_norm1`, x, config.normEpsilon);
+  const project = (name: string): Value => linear(b, `${at}.self_attn.${name}`, normed, config.hiddenSize);
+  const scale = 1 / Math.sqrt(config.hiddenSize / config.heads);
+  const attended = b.attention(`${at}.self_attn`, project('q_proj'), project('k_proj'), project('v_proj'), {
+    heads: config.heads,
+    scale,
+    causal: true,
+  });
+  const h = b.add(`${at}.add1`, linear(b, `${at}.self_attn.out_proj`, attended, config.hiddenSize), x);
+  const mlp = linear(b, `${at}.mlp.fc1`, layerNorm(b, `${at}.layer_norm2`, h, config.normEpsilon), config.intermediateSize);
+  return b.add(`${at}.add2`, linear(b, `${at}.mlp.fc2`, b.activation(`${at}.mlp.act`, config.activation, mlp), config.hiddenSize), h);
+}

@@ -1,0 +1,6 @@
+/**
+ * From one graph to many ranks: the mesh and the pass that rewrites a graph for a place in it. Knows graphs only: neither which
+ * model a graph is nor how bytes travel.
+ */
+export { checkSize, decodeMesh, placeInMesh, printMesh, worldSize, type Mesh, type MeshPlace } from './mesh.js';
+export { shard } from './shard.js';

@@ -1,0 +1,35 @@
+/** What a pipeline tells its observer: the stages of loading and of each image. Observers must not throw. */
+
+/** The stages of one image, in order. `exchange` is contained in `denoise` and `decode`. */
+export type Stage = 'encode' | 'denoise' | 'decode' | 'write';
+
+export type PipelineEvent =
+  /** An engine is ready to run: built now or found in the cache. */
+  | { readonly type: 'engine'; readonly component: string; readonly cached: boolean; readonly buildSeconds: number; readonly loadSeconds: number }
+  | { readonly type: 'stage-started'; readonly image: number; readonly stage: Stage }
+  | { readonly type: 'stage-ended'; readonly image: number; readonly stage: Stage; readonly seconds: number }
+  /** A denoising step ended; `step` counts from 1. */
+  | {
+      readonly type: 'step';
+      readonly image: number;
+      readonly step: number;
+      readonly steps: number;
+      readonly seconds: number;
+      readonly exchangeSeconds: number;
+      readonly exchanges: number;
+      readonly sentBytes: number;
+    }
+  | { readonly type: 'warning'; readonly message: string }
+  /** The image exists on disk (rank 0 only), or is left as it was because a previous attempt wrote it. */
+  | {
+      readonly type: 'image';
+      readonly image: number;
+      readonly seed: string;
+      readonly path: string;
+      readonly skipped: boolean;
+      /** Prompt in to file written. */
+      readonly seconds: number;
+      readonly stages: Readonly<Partial<Record<Stage, number>>>;
+    };
+
+export type PipelineObserver = (event: PipelineEvent) => void;

@@ -1,0 +1,23 @@
+/** One image to make, every parameter resolved. */
+export interface ImageRequest {
+  readonly prompt: string;
+  /** Undefined: the model's unconditional embedding (zeros for SDXL base); an empty string is encoded like any other. */
+  readonly negativePrompt: string | undefined;
+  /** Pixels. */
+  readonly height: number;
+  readonly width: number;
+  readonly numInferenceSteps: number;
+  /** Classifier-free guidance acts above 1. */
+  readonly guidanceScale: number;
+  /** 0 … 2⁶⁴ − 1. */
+  readonly seed: bigint;
+}
+
+/** A job's images: image i has the seed `first.seed + i` and a generator of its own. */
+export interface JobRequest {
+  readonly name: string;
+  readonly first: ImageRequest;
+  readonly numImages: number;
+  /** Path of image 0; see {@link imagePath} for the others. */
+  readonly output: string;
+}
