@@ -1,11 +1,11 @@
 /** Defaulting as the API server does it: parents before children, and null counts as absent where null is not allowed. */
 import { ownProperty, type StructuralSchema } from './structural-schema.js';
 
-/** A copy of `value` with the schema's defaults filled in. What does not fit the schema is kept as it is, for the validator to name. */
+/** A frozen copy of `value` with the schema's defaults filled in. What does not fit the schema is kept as it is, for the validator to name. */
 export function withDefaults(schema: StructuralSchema, value: unknown): unknown {
   if (Array.isArray(value)) {
     const { items } = schema;
-    return items === undefined ? value : value.map((item: unknown) => withDefaults(items, item));
+    return items === undefined ? value : Object.freeze(value.map((item: unknown) => withDefaults(items, item)));
   }
   if (!isPlainObject(value)) return value;
   const entries = new Map(Object.entries(value));
@@ -14,12 +14,11 @@ export function withDefaults(schema: StructuralSchema, value: unknown): unknown 
     const absent = given === undefined || (given === null && property.nullable !== true);
     if (property.default !== undefined && absent) entries.set(key, structuredClone(property.default));
   }
-  return Object.fromEntries(
-    [...entries].map(([key, child]) => {
-      const childSchema = ownProperty(schema.properties, key) ?? schema.additionalProperties;
-      return [key, childSchema === undefined ? child : withDefaults(childSchema, child)];
-    }),
-  );
+  const filled = [...entries].map(([key, child]): [string, unknown] => {
+    const childSchema = ownProperty(schema.properties, key) ?? schema.additionalProperties;
+    return [key, childSchema === undefined ? child : withDefaults(childSchema, child)];
+  });
+  return Object.freeze(Object.fromEntries(filled));
 }
 
 export function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -2,7 +2,7 @@
  * Reads the one object a YAML (or JSON) text holds, as kubectl would read it, and remembers where each field stands.
  * Text is untrusted: its size, nesting and aliases are bounded, and a key given twice is an error.
  */
-import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, visit, type Document, type Node, type ScalarTag } from 'yaml';
+import { Composer, isMap, isScalar, isSeq, LineCounter, Parser, visit, type CST, type Document, type Node, type ScalarTag } from 'yaml';
 import type { FieldPath } from './field-path.js';
 
 export interface TextPosition {
@@ -19,7 +19,11 @@ export type ParsedYaml =
   | { readonly ok: false; readonly problems: readonly YamlProblem[] };
 
 const maxSizeBytes = 256 * 1024;
+const maxDepth = 64;
 const maxProblems = 8;
+
+class NestingError extends Error {}
+class AliasError extends Error {}
 
 /** What YAML 1.1, which kubectl reads, takes for booleans and octal numbers and YAML 1.2 does not. */
 const yaml11Tags: ScalarTag[] = [
@@ -31,41 +35,69 @@ const yaml11Tags: ScalarTag[] = [
 export function parseYaml(text: string): ParsedYaml {
   const sizeBytes = Buffer.byteLength(text);
   if (sizeBytes > maxSizeBytes) {
-    return failed([{ message: `the file has ${String(sizeBytes)} bytes, at most ${String(maxSizeBytes)} are allowed` }]);
+    return failed([{ message: `the file has ${sizeBytes} bytes, at most ${maxSizeBytes} are allowed` }]);
   }
   try {
     return parseBounded(text);
   } catch (error) {
-    if (error instanceof RangeError) return failed([{ message: 'the file is nested too deeply' }]);
-    if (error instanceof ReferenceError) return failed([{ message: `the file's aliases cannot be resolved: ${error.message}` }]);
+    if (error instanceof NestingError) return failed([{ message: `the file is nested more than ${maxDepth} levels deep` }]);
+    if (error instanceof AliasError) return failed([{ message: `the file's aliases cannot be resolved: ${error.message}` }]);
     throw error;
   }
 }
 
 function parseBounded(text: string): ParsedYaml {
   const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, {
-    lineCounter: lines,
+  const composer = new Composer({
     uniqueKeys: false, // checked below, in linear time
     prettyErrors: false,
     logLevel: 'error',
     merge: true,
     customTags: (tags) => [...yaml11Tags, ...tags],
   });
-  const documents = Array.isArray(parsed) ? parsed.filter((document) => document.contents !== null || document.errors.length > 0) : [];
+  const tokens = new Parser(lines.addNewLine).parse(text);
+  const documents = [...composer.compose(nestedAtMost(maxDepth, tokens))].filter((document) => !isEmpty(document));
   const problems = documents.flatMap((document) => documentProblems(document, lines));
-  if (problems.some(({ message }) => message.includes('call stack'))) throw new RangeError('nested too deeply');
   if (problems.length > 0) return failed(problems.slice(0, maxProblems));
   const [document, ...others] = documents;
   if (document === undefined) return failed([{ message: 'the file holds no object' }]);
   if (others.length > 0) {
-    const found = documents.map((each) => `${headline(each)} at line ${String(lines.linePos(each.contents?.range[0] ?? 0).line)}`);
-    return failed([
-      { message: `the file holds ${String(documents.length)} objects, exactly one is allowed: ${found.slice(0, maxProblems).join(', ')}` },
-    ]);
+    const found = documents.map((each) => `${headline(each)} at line ${lines.linePos(each.contents?.range[0] ?? 0).line}`);
+    const message = `the file holds ${documents.length} objects, exactly one is allowed: ${found.slice(0, maxProblems).join(', ')}`;
+    return failed([{ message }]);
   }
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
-  return { ok: true, value, locate: (path) => locate(document.contents, path, lines) };
+  return { ok: true, value: resolved(document), locate: (path) => locate(document.contents, path, lines) };
+}
+
+/** What is wrong with aliases and merge keys shows only here, as errors of several classes. */
+function resolved(document: Document.Parsed): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    throw new AliasError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+/**
+ * Passes syntax trees on that are no deeper than `limit`. The parser keeps a stack of its own, but everything after it recurses:
+ * there an overflow may strike within V8's regular expressions, which ends the process.
+ */
+function* nestedAtMost(limit: number, tokens: Iterable<CST.Token>): Generator<CST.Token> {
+  for (const token of tokens) {
+    let level: readonly CST.Token[] = [token];
+    for (let depth = 0; level.length > 0; depth++) {
+      if (depth > limit) throw new NestingError();
+      level = level.flatMap(childrenOf);
+    }
+    yield token;
+  }
+}
+
+function childrenOf(token: CST.Token): CST.Token[] {
+  if (token.type === 'document') return token.value === undefined ? [] : [token.value];
+  return 'items' in token
+    ? token.items.flatMap(({ key, value }) => [key, value].filter((child) => child !== undefined && child !== null))
+    : [];
 }
 
 function documentProblems(document: Document.Parsed, lines: LineCounter): YamlProblem[] {
@@ -85,12 +117,17 @@ function documentProblems(document: Document.Parsed, lines: LineCounter): YamlPr
         else
           problems.push({
             ...position(at, lines),
-            message: `"${name}" is given twice, first at line ${String(lines.linePos(first).line)}`,
+            message: `"${name}" is given twice, first at line ${lines.linePos(first).line}`,
           });
       }
     },
   });
   return problems;
+}
+
+/** Nothing between two separators, or `null`. */
+function isEmpty({ contents, errors }: Document.Parsed): boolean {
+  return errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
 }
 
 function headline(document: Document.Parsed): string {

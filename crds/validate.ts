@@ -78,7 +78,7 @@ function validateObject(source: unknown, options: ValidateOptions, locate: (path
   if (metadata.length > 0) return failed(metadata);
   const violations = rules.violations(named(value), options.oldJob);
   if (violations.length > 0) return failed(violations.map(({ path, message }) => ({ path, value: valueAt(value, path), message })));
-  return { ok: true, job: deepFreeze(value) };
+  return { ok: true, job: value };
 }
 
 function typeProblems(source: Readonly<Record<string, unknown>>): Problem[] {
@@ -138,12 +138,4 @@ function named(job: SdxlJob): SdxlJob {
 
 function valueAt(root: unknown, path: FieldPath): unknown {
   return path.reduce<unknown>((value, key) => (isPlainObject(value) ? ownProperty(value, String(key)) : undefined), root);
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null) {
-    for (const child of Object.values(value)) deepFreeze(child);
-    Object.freeze(value);
-  }
-  return value;
 }

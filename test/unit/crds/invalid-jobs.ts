@@ -1,0 +1,223 @@
+/**
+ * Jobs that nobody may accept, as data: the validator refuses each here, and an API server with the CRD must refuse each row whose
+ * `refusedBy` is not `commandLine` (that row breaks a rule of strict field validation, which servers only enforce on request).
+ */
+export interface InvalidJob {
+  readonly name: string;
+  readonly job: unknown;
+  /** The field the problem names; empty for the object itself, where a CRD's rules about metadata report. */
+  readonly path: string;
+  /** Part of that problem's message on the command line; a server says the same of a `rule`. */
+  readonly message: string;
+  readonly refusedBy: 'schema' | 'rule' | 'server' | 'commandLine';
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** A valid job, with fields of its spec and metadata replaced; undefined removes one. */
+export function jobWith(spec: Fields, metadata: Fields = {}): Record<string, unknown> {
+  const job = {
+    apiVersion: 'sdxl.io/v1alpha1',
+    kind: 'SdxlJob',
+    metadata: { name: 'flowers-rabbit', ...metadata },
+    spec: { model: { path: 'models/tiny-sdxl' }, prompt: 'flowers, rabbit', ...spec },
+  };
+  return JSON.parse(JSON.stringify(job)) as Record<string, unknown>;
+}
+
+function schema(name: string, spec: Fields, path: string, message: string): InvalidJob {
+  return { name, job: jobWith(spec), path: path === '' ? 'spec' : `spec.${path}`, message, refusedBy: 'schema' };
+}
+
+function rule(name: string, spec: Fields, path: string, message: string): InvalidJob {
+  return { ...schema(name, spec, path, message), refusedBy: 'rule' };
+}
+
+function unknown(name: string, spec: Fields, path: string, message: string): InvalidJob {
+  return { ...schema(name, spec, path, message), refusedBy: 'commandLine' };
+}
+
+function metadata(name: string, fields: Fields, path: string, message: string, refusedBy: InvalidJob['refusedBy'] = 'server'): InvalidJob {
+  return { name, job: jobWith({}, fields), path, message, refusedBy };
+}
+
+function whole(name: string, fields: Fields, path: string, message: string): InvalidJob {
+  return {
+    name,
+    job: JSON.parse(JSON.stringify({ ...jobWith({}), ...fields })) as unknown,
+    path,
+    message,
+    refusedBy: path === 'spec' ? 'schema' : 'server',
+  };
+}
+
+const largestSeed = Number.MAX_SAFE_INTEGER;
+
+export const invalidJobs: readonly InvalidJob[] = [
+  // The object itself
+  { name: 'no object but a list', job: [], path: '', message: 'must be a map', refusedBy: 'server' },
+  { name: 'no object but a text', job: 7, path: '', message: '7 must be a map', refusedBy: 'server' },
+  whole('no apiVersion', { apiVersion: undefined }, 'apiVersion', 'is required, it must be sdxl.io/v1alpha1'),
+  whole('another version', { apiVersion: 'sdxl.io/v1' }, 'apiVersion', '"sdxl.io/v1" is not supported, it must be sdxl.io/v1alpha1'),
+  whole('another group', { apiVersion: 'batch/v1' }, 'apiVersion', '"batch/v1" is not supported'),
+  whole('no kind', { kind: undefined }, 'kind', 'is required, it must be SdxlJob'),
+  whole('another kind', { kind: 'SDXLJob' }, 'kind', '"SDXLJob" is not supported, it must be SdxlJob (did you mean SdxlJob?)'),
+  whole('no spec', { spec: undefined }, 'spec', 'is required'),
+  whole('an empty spec', { spec: {} }, 'spec.model', 'is required'),
+  whole('spec null', { spec: null }, 'spec', 'null must be a map of fields'),
+  whole('spec a list', { spec: [] }, 'spec', 'a list of 0 (a list) must be a map of fields'),
+
+  // Metadata
+  metadata('no name', { name: undefined }, 'metadata.name', 'is required'),
+  metadata('an empty name', { name: '' }, 'metadata.name', 'is empty'),
+  metadata('a name in capitals', { name: 'Flowers' }, 'metadata.name', '"Flowers" must match'),
+  metadata('a name with an underscore', { name: 'flowers_rabbit' }, 'metadata.name', '"flowers_rabbit" must match'),
+  metadata('a name that ends in a dash', { name: 'flowers-' }, 'metadata.name', '"flowers-" must match'),
+  metadata('a name that is a number', { name: 233 }, 'metadata.name', '233 (a number) must be a string: write it in quotes'),
+  metadata('a name of 41 characters', { name: 'a'.repeat(41) }, '', 'has 41 characters, at most 40 are allowed', 'rule'),
+  metadata('a generated name of 41 characters', { name: undefined, generateName: 'a'.repeat(36) }, '', 'has 41 characters', 'rule'),
+  metadata('a namespace with a dot', { namespace: 'a.b' }, 'metadata.namespace', '"a.b" must match'),
+  metadata('a label with a space', { labels: { app: 'a b' } }, 'metadata.labels.app', '"a b" must match'),
+  metadata('a label that is a number', { labels: { app: 1 } }, 'metadata.labels.app', '1 (a number) must be a string'),
+  metadata('a label too long', { labels: { app: 'a'.repeat(64) } }, 'metadata.labels.app', 'has 64 characters, at most 63'),
+  metadata('a label with an invalid key', { labels: { 'a b': 'c' } }, 'metadata.labels["a b"]', 'is not a valid key'),
+  metadata('an annotation with an invalid key', { annotations: { '-a': 'c' } }, 'metadata.annotations["-a"]', 'is not a valid key'),
+  metadata('an annotation that is a boolean', { annotations: { a: true } }, 'metadata.annotations.a', 'true (a boolean) must be a string'),
+  metadata(
+    'annotations too large',
+    { annotations: { a: 'b'.repeat(262_144) } },
+    'metadata.annotations',
+    'have 262145 bytes, at most 262144',
+  ),
+  metadata('a misspelt field of metadata', { label: {} }, 'metadata.label', 'did you mean labels?', 'commandLine'),
+
+  // Model and prompt
+  schema('no model', { model: undefined }, 'model', 'is required: where the weights come from'),
+  schema('a model without path', { model: {} }, 'model.path', 'is required'),
+  schema('an empty model path', { model: { path: '' } }, 'model.path', 'is empty'),
+  schema('a model path with a line break', { model: { path: 'a\nb' } }, 'model.path', '"a\\nb" must match'),
+  schema('a model that is a text', { model: 'models/tiny-sdxl' }, 'model', 'must be a map of fields'),
+  schema('a model path too long', { model: { path: 'a'.repeat(4097) } }, 'model.path', 'has 4097 characters, at most 4096'),
+  schema('no prompt', { prompt: undefined }, 'prompt', 'is required: what the images show, for example "flowers, rabbit"'),
+  schema('an empty prompt', { prompt: '' }, 'prompt', 'is empty'),
+  schema('a prompt too long', { prompt: 'a'.repeat(4097) }, 'prompt', 'has 4097 characters, at most 4096 are allowed'),
+  schema('a prompt that is a list', { prompt: ['flowers'] }, 'prompt', 'a list of 1 (a list) must be a string'),
+  schema('a negative prompt null', { negativePrompt: null }, 'negativePrompt', 'null must be a string'),
+  schema('a negative prompt too long', { negativePrompt: 'a'.repeat(4097) }, 'negativePrompt', 'has 4097 characters'),
+
+  // Sizes and counts
+  schema('a height of no 32', { height: 1000 }, 'height', '1000 is not a multiple of 32, the nearest are 992 and 1024'),
+  schema('a width of no 32', { width: 72 }, 'width', '72 is not a multiple of 32, the nearest are 64 and 96'),
+  schema('a height too small', { height: 32 }, 'height', '32 is out of range, it must be from 64 to 4096 and a multiple of 32'),
+  schema('a width too large', { width: 8192 }, 'width', '8192 is out of range, it must be from 64 to 4096'),
+  schema('a height below zero', { height: -64 }, 'height', '-64 is out of range'),
+  schema('a width with a fraction', { width: 512.5 }, 'width', '512.5 (a number) must be an integer from 64 to 4096'),
+  schema('a height in quotes', { height: '1024' }, 'height', '"1024" (a string) must be an integer: write it without quotes'),
+  schema('no images', { numImages: 0 }, 'numImages', '0 is out of range, it must be from 1 to 10000'),
+  schema('too many images', { numImages: 10_001 }, 'numImages', '10001 is out of range'),
+  schema('a seed below zero', { seed: -1 }, 'seed', '-1 is out of range, it must be from 0 to 9007199254740991'),
+  schema('a seed beyond 2^53', { seed: 2 ** 53 }, 'seed', '9007199254740992'),
+  schema('no steps', { numInferenceSteps: 0 }, 'numInferenceSteps', '0 is out of range, it must be from 1 to 1000'),
+  schema('too many steps', { numInferenceSteps: 1001 }, 'numInferenceSteps', '1001 is out of range'),
+  schema('a half step', { numInferenceSteps: 2.5 }, 'numInferenceSteps', '2.5 (a number) must be an integer'),
+
+  // Guidance, scheduler, backend
+  schema('a guidance scale that is a number', { guidanceScale: 7.5 }, 'guidanceScale', 'write it in quotes, for example "5.0"'),
+  schema('a guidance scale below zero', { guidanceScale: '-1' }, 'guidanceScale', '"-1" must match'),
+  schema('a guidance scale with an exponent', { guidanceScale: '1e3' }, 'guidanceScale', '"1e3" must match'),
+  schema('a guidance scale of words', { guidanceScale: 'high' }, 'guidanceScale', '"high" must match'),
+  schema('a guidance scale too large', { guidanceScale: '100' }, 'guidanceScale', '"100" must match'),
+  schema('an empty guidance scale', { guidanceScale: '' }, 'guidanceScale', '"" must match'),
+  schema('a guidance scale too long', { guidanceScale: '1.00000000' }, 'guidanceScale', 'has 10 characters, at most 7'),
+  schema('an unknown scheduler', { scheduler: 'Ddim' }, 'scheduler', '"Ddim" is not known, it must be EulerDiscrete'),
+  schema('a backend in lower case', { backend: 'onnx' }, 'backend', 'must be one of Auto, Onnx; did you mean Onnx?'),
+  schema('a backend not yet there', { backend: 'Cuda' }, 'backend', '"Cuda" is not known, it must be one of Auto, Onnx'),
+  schema('a dtype in the name of torch', { dtype: 'float32' }, 'dtype', 'did you mean Float32?'),
+  schema('a dtype not yet there', { dtype: 'BFloat16' }, 'dtype', '"BFloat16" is not known'),
+
+  // Parallelism, output, deadlines
+  schema('parallelism a number', { parallelism: 2 }, 'parallelism', '2 (a number) must be a map of fields'),
+  schema('a cfgDegree of 3', { parallelism: { cfgDegree: 3 } }, 'parallelism.cfgDegree', '3 is out of range, it must be from 1 to 2'),
+  schema(
+    'a patchDegree of 0',
+    { parallelism: { patchDegree: 0 } },
+    'parallelism.patchDegree',
+    '0 is out of range, it must be from 1 to 32',
+  ),
+  schema('a patchDegree of 33', { parallelism: { patchDegree: 33 } }, 'parallelism.patchDegree', '33 is out of range'),
+  schema('a mode not yet there', { parallelism: { mode: 'Displaced' } }, 'parallelism.mode', 'must be Synchronous'),
+  schema('an output that is no PNG', { output: { path: 'output.jpg' } }, 'output.path', '"output.jpg" must match'),
+  schema('an output without a name', { output: { path: 'images/.png/' } }, 'output.path', 'must match'),
+  schema('a name of only the suffix', { output: { path: '.png' } }, 'output.path', '".png" must match'),
+  schema('an output that is a text', { output: 'output.png' }, 'output', '"output.png" (a string) must be a map of fields'),
+  schema('a deadline of 0', { progressDeadlineSeconds: 0 }, 'progressDeadlineSeconds', '0 is out of range, it must be from 1 to 86400'),
+  schema(
+    'a deadline in words',
+    { rendezvousTimeoutSeconds: '5m' },
+    'rendezvousTimeoutSeconds',
+    '"5m" (a string) must be an integer from 1 to 86400',
+  ),
+  schema('a deadline of days', { rendezvousTimeoutSeconds: 86_401 }, 'rendezvousTimeoutSeconds', '86401 is out of range'),
+
+  // Rules between fields
+  rule(
+    'a height that two patches cannot share',
+    { height: 96, parallelism: { patchDegree: 2 } },
+    'height',
+    'height 96 cannot be split over patchDegree 2: it must be a multiple of 32 x patchDegree = 64, the nearest are 64 and 128',
+  ),
+  rule(
+    'a height below one patch',
+    { height: 64, parallelism: { patchDegree: 4 } },
+    'height',
+    'it must be a multiple of 32 x patchDegree = 128',
+  ),
+  rule('the default height over 3', { parallelism: { patchDegree: 3 } }, 'height', 'the nearest are 960 and 1056'),
+  rule('the largest height over 3', { height: 4096, parallelism: { patchDegree: 3 } }, 'height', 'the nearest is 4032'),
+  rule('two branches without guidance', { guidanceScale: '1', parallelism: { cfgDegree: 2 } }, 'parallelism.cfgDegree', 'found "1"'),
+  rule(
+    'two branches with guidance 1.0000',
+    { guidanceScale: '1.0000', parallelism: { cfgDegree: 2 } },
+    'parallelism.cfgDegree',
+    'needs guidanceScale above 1',
+  ),
+  rule(
+    'a negative prompt without guidance',
+    { guidanceScale: '0', negativePrompt: 'blurry' },
+    'negativePrompt',
+    'has no effect with guidanceScale "0"',
+  ),
+  rule('an empty negative prompt without guidance', { guidanceScale: '1.0', negativePrompt: '' }, 'negativePrompt', 'has no effect'),
+  rule('seeds beyond the largest', { seed: largestSeed, numImages: 2 }, 'seed', 'take a seed of at most 9007199254740990'),
+
+  // Unknown fields
+  unknown('a field in snake case', { num_inference_steps: 3 }, 'num_inference_steps', 'did you mean numInferenceSteps?'),
+  unknown('a misspelt field', { promt: 'x' }, 'promt', 'did you mean prompt?'),
+  unknown('letters swapped', { heigth: 64 }, 'heigth', 'did you mean height?'),
+  unknown('a field in the wrong place', { patchDegree: 2 }, 'patchDegree', 'did you mean spec.parallelism.patchDegree?'),
+  unknown('a field of nothing', { loraWeights: 'x' }, 'loraWeights', 'is an unknown field; known ones are model, prompt'),
+  unknown('an unknown field of the model', { model: { path: 'x', revision: 'main' } }, 'model.revision', 'known ones are path'),
+  unknown(
+    'an unknown field of parallelism',
+    { parallelism: { ranks: 2 } },
+    'parallelism.ranks',
+    'known ones are cfgDegree, patchDegree, mode',
+  ),
+  unknown('an inherited name', { toString: 'x' }, 'toString', 'is an unknown field'),
+];
+
+/** A change that an API server and the validator refuse, whatever the fields' values. */
+export interface InvalidChange {
+  readonly name: string;
+  readonly from: Record<string, unknown>;
+  readonly to: Record<string, unknown>;
+}
+
+export const invalidChanges: readonly InvalidChange[] = [
+  { name: 'another prompt', from: jobWith({}), to: jobWith({ prompt: 'a boat' }) },
+  { name: 'another default written out', from: jobWith({}), to: jobWith({ height: 512 }) },
+  { name: 'a nested field', from: jobWith({}), to: jobWith({ parallelism: { patchDegree: 2 } }) },
+  { name: 'a field added', from: jobWith({}), to: jobWith({ negativePrompt: 'blurry' }) },
+  { name: 'a field removed', from: jobWith({ negativePrompt: 'blurry' }), to: jobWith({}) },
+  { name: 'the model', from: jobWith({}), to: jobWith({ model: { path: 'models/other' } }) },
+];

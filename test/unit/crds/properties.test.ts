@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { stringify } from 'yaml';
+import { formatJobProblem, validateSdxlJob } from '../../../crds/index.js';
+import { sdxlJobSchema } from '../../../crds/generated/schema.js';
+import { schemaAt, type StructuralSchema } from '../../../crds/structural-schema.js';
+import { jobWith } from './invalid-jobs.js';
+
+/** Values that a schema admits, made from the schema alone. */
+function admittedBy(schema: StructuralSchema): fc.Arbitrary<unknown> {
+  switch (schema.type) {
+    case 'boolean':
+      return fc.boolean();
+    case 'integer': {
+      const { minimum = 0, maximum = 1000, multipleOf = 1 } = schema;
+      return fc.maxSafeInteger().map((n) => minimum + (Math.abs(n) % (Math.floor((maximum - minimum) / multipleOf) + 1)) * multipleOf);
+    }
+    case 'string':
+      return text(schema);
+    case 'array':
+      return schema.items === undefined ? fc.constant([]) : fc.array(admittedBy(schema.items), { maxLength: 3 });
+    case 'object': {
+      const properties = Object.entries(schema.properties ?? {}).map(([key, child]) => [key, admittedBy(child)] as const);
+      return fc.record(Object.fromEntries(properties), { requiredKeys: [...(schema.required ?? [])] });
+    }
+  }
+}
+
+function text({ enum: values, pattern, minLength = 0, maxLength = 1000 }: StructuralSchema): fc.Arbitrary<string> {
+  if (values !== undefined) return fc.constantFrom(...values);
+  const bounded = pattern === undefined ? fc.string({ unit: 'grapheme', maxLength: 60 }) : fc.stringMatching(new RegExp(pattern, 'u'));
+  return bounded.filter(
+    (value) => !/\p{Cs}/u.test(value) && Array.from(value).length >= minLength && Array.from(value).length <= maxLength,
+  );
+}
+
+const specSchema = schemaAt(sdxlJobSchema, ['spec']);
+assert.ok(specSchema);
+const admittedJob = admittedBy(specSchema).map((spec) => ({ ...jobWith({}), spec }));
+
+test('a job the schema admits is accepted, or refused by rules alone', () => {
+  const rules = specSchema['x-kubernetes-validations']?.map(({ fieldPath }) => `spec${fieldPath ?? ''}`) ?? [];
+  fc.assert(
+    fc.property(admittedJob, (job) => {
+      const result = validateSdxlJob(job);
+      if (result.ok) return;
+      for (const problem of result.errors) assert.ok(rules.includes(problem.path), formatJobProblem(problem));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('what is accepted survives a second validation, YAML and JSON', () => {
+  let accepted = 0;
+  fc.assert(
+    fc.property(admittedJob, (job) => {
+      const first = validateSdxlJob({ ...job, spec: { ...(job.spec as object), height: 1024, parallelism: { patchDegree: 2 } } });
+      if (!first.ok) return;
+      accepted++;
+      for (const again of [first.job, stringify(first.job, { version: '1.1' }), JSON.stringify(first.job)]) {
+        const second = validateSdxlJob(again, { oldJob: first.job });
+        assert.ok(second.ok, second.ok ? '' : second.errors.map(formatJobProblem).join('\n'));
+        assert.deepEqual(second.job, first.job);
+      }
+    }),
+    { numRuns: 300 },
+  );
+  assert.ok(accepted > 50, `only ${accepted} jobs were accepted`);
+});
+
+test('any value in any place gives an answer with paths and messages', () => {
+  const base = validateSdxlJob(jobWith({ negativePrompt: 'blurry' }));
+  assert.ok(base.ok);
+  const places = [...placesOf(base.job)];
+  const anything = fc.oneof(fc.jsonValue(), fc.anything({ withBigInt: true, withDate: true, withMap: true, withNullPrototype: true }));
+  fc.assert(
+    fc.property(fc.constantFrom(...places), anything, fc.string(), (place, value, key) => {
+      for (const mutated of [replaced(base.job, place, value), replaced(base.job, [...place, key], value)]) {
+        const result = validateSdxlJob(mutated);
+        if (result.ok) continue;
+        assert.ok(result.errors.length > 0);
+        for (const { path, message } of result.errors)
+          assert.ok(typeof path === 'string' && message !== '' && message.length < 2000, message);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('any damage to the text gives an answer', () => {
+  const original = stringify(jobWith({ parallelism: { patchDegree: 2 } }));
+  const splice = fc.record({ at: fc.nat(original.length), remove: fc.nat(20), insert: fc.string({ unit: 'binary', maxLength: 10 }) });
+  const syntax = fc.constantFrom('&a', '*a', '<<: ', '!!', '---\n', '{', '[', '? ', '|\n', '"', ': ', '\t', '%YAML 9\n');
+  fc.assert(
+    fc.property(fc.array(fc.tuple(splice, syntax), { minLength: 1, maxLength: 5 }), (edits) => {
+      const text = edits.reduce(
+        (at, [{ at: from, remove, insert }, token]) => at.slice(0, from) + insert + token + at.slice(from + remove),
+        original,
+      );
+      validateSdxlJob(text);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('the heights a message offers are the nearest that are valid', () => {
+  const height = fc.integer({ min: 2, max: 128 }).map((n) => n * 32);
+  fc.assert(
+    fc.property(height, fc.integer({ min: 1, max: 32 }), (wanted, patchDegree) => {
+      const tried = (candidate: number) => validateSdxlJob(jobWith({ height: candidate, parallelism: { patchDegree } }));
+      const unit = 32 * patchDegree;
+      const result = tried(wanted);
+      assert.equal(result.ok, wanted % unit === 0);
+      if (result.ok) return;
+      const offered = /the nearest (?:is|are) (\d+)(?: and (\d+))?$/u.exec(result.errors[0]?.message ?? '');
+      const below = Math.floor(wanted / unit) * unit;
+      const expected = [below, below + unit].filter((candidate) => candidate > 0 && candidate <= 4096);
+      if (below > 0) assert.deepEqual(offered?.slice(1).filter(Boolean).map(Number), expected);
+      for (const candidate of expected) assert.ok(tried(candidate).ok);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+function* placesOf(value: unknown, path: readonly string[] = []): Generator<readonly string[]> {
+  yield path;
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, child] of Object.entries(value)) yield* placesOf(child, [...path, key]);
+}
+
+function replaced(root: unknown, [key, ...rest]: readonly string[], value: unknown): unknown {
+  if (key === undefined) return value;
+  const parent = typeof root === 'object' && root !== null ? (root as Record<string, unknown>) : {};
+  return { ...parent, [key]: replaced(parent[key], rest, value) };
+}
