@@ -1,4 +1,7 @@
-/** Defaulting as the API server does it: parents before children, and null counts as absent where null is not allowed. */
+/**
+ * Defaulting as the API server does it: parents before children, and a field that is null counts as absent unless
+ * its schema allows null.
+ */
 import { ownProperty, type StructuralSchema } from './structural-schema.js';
 
 /** A frozen copy of `value` with the schema's defaults filled in. What does not fit the schema is kept as it is, for the validator to name. */
@@ -8,16 +11,15 @@ export function withDefaults(schema: StructuralSchema, value: unknown): unknown 
     return items === undefined ? value : Object.freeze(value.map((item: unknown) => withDefaults(items, item)));
   }
   if (!isPlainObject(value)) return value;
-  const entries = new Map(Object.entries(value));
-  for (const [key, property] of Object.entries(schema.properties ?? {})) {
-    const given = entries.get(key);
-    const absent = given === undefined || (given === null && property.nullable !== true);
-    if (property.default !== undefined && absent) entries.set(key, structuredClone(property.default));
-  }
-  const filled = [...entries].map(([key, child]): [string, unknown] => {
+  const filled = new Map<string, unknown>();
+  for (const [key, child] of Object.entries(value)) {
     const childSchema = ownProperty(schema.properties, key) ?? schema.additionalProperties;
-    return [key, childSchema === undefined ? child : withDefaults(childSchema, child)];
-  });
+    if (childSchema === undefined) filled.set(key, child);
+    else if (child !== null || childSchema.nullable === true) filled.set(key, withDefaults(childSchema, child));
+  }
+  for (const [key, property] of Object.entries(schema.properties ?? {})) {
+    if (property.default !== undefined && !filled.has(key)) filled.set(key, withDefaults(property, property.default));
+  }
   return Object.freeze(Object.fromEntries(filled));
 }
 

@@ -67,14 +67,15 @@ function validateObject(source: unknown, options: ValidateOptions, locate: (path
     ok: false,
     errors: problems.map(({ path, value, message }) => ({ path: formatPath(path), value, message, ...locate(path) })),
   });
-  if (!isPlainObject(source))
+  if (!isPlainObject(source)) {
     return failed([{ path: [], value: source, message: `${showValue(source)} must be a map with the fields of an ${kind}` }]);
+  }
   const foreign = typeProblems(source);
   if (foreign.length > 0) return failed(foreign);
 
   const value = withDefaults(schema, source);
-  if (!matchesSchema(value)) return failed([...schemaProblems(schema, value, matchesSchema.errors ?? []), ...metadataProblems(source)]);
-  const metadata = metadataProblems(source);
+  if (!matchesSchema(value)) return failed([...schemaProblems(schema, value, matchesSchema.errors ?? []), ...metadataProblems(value)]);
+  const metadata = metadataProblems(value);
   if (metadata.length > 0) return failed(metadata);
   const violations = rules.violations(named(value), options.oldJob);
   if (violations.length > 0) return failed(violations.map(({ path, message }) => ({ path, value: valueAt(value, path), message })));
@@ -94,8 +95,8 @@ function typeProblems(source: Readonly<Record<string, unknown>>): Problem[] {
 }
 
 /** What the API server checks of metadata beyond its schema. */
-function metadataProblems(source: Readonly<Record<string, unknown>>): Problem[] {
-  const metadata = ownProperty(source, 'metadata');
+function metadataProblems(job: unknown): Problem[] {
+  const metadata = isPlainObject(job) ? ownProperty(job, 'metadata') : undefined;
   if (metadata !== undefined && !isPlainObject(metadata)) return [];
   const problems: Problem[] = [];
   const given = (field: string): unknown => ownProperty(metadata, field) ?? undefined;

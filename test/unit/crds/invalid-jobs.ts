@@ -64,7 +64,7 @@ export const invalidJobs: readonly InvalidJob[] = [
   whole('another kind', { kind: 'SDXLJob' }, 'kind', '"SDXLJob" is not supported, it must be SdxlJob (did you mean SdxlJob?)'),
   whole('no spec', { spec: undefined }, 'spec', 'is required'),
   whole('an empty spec', { spec: {} }, 'spec.model', 'is required'),
-  whole('spec null', { spec: null }, 'spec', 'null must be a map of fields'),
+  whole('spec null', { spec: null }, 'spec', 'is required'),
   whole('spec a list', { spec: [] }, 'spec', 'a list of 0 (a list) must be a map of fields'),
 
   // Metadata
@@ -102,7 +102,7 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('an empty prompt', { prompt: '' }, 'prompt', 'is empty'),
   schema('a prompt too long', { prompt: 'a'.repeat(4097) }, 'prompt', 'has 4097 characters, at most 4096 are allowed'),
   schema('a prompt that is a list', { prompt: ['flowers'] }, 'prompt', 'a list of 1 (a list) must be a string'),
-  schema('a negative prompt null', { negativePrompt: null }, 'negativePrompt', 'null must be a string'),
+  schema('a prompt null', { prompt: null }, 'prompt', 'is required'),
   schema('a negative prompt too long', { negativePrompt: 'a'.repeat(4097) }, 'negativePrompt', 'has 4097 characters'),
 
   // Sizes and counts

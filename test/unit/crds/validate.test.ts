@@ -64,8 +64,11 @@ test('a minimal job gets every default', () => {
   assert.deepEqual(status, { observedGeneration: -1 });
 });
 
-test('null counts as absent where a default exists, as with an API server', () => {
-  assert.deepEqual(accepted(jobWith({ height: null, parallelism: null, output: { path: null } })), accepted(jobWith({})));
+test('null counts as absent, as with an API server', () => {
+  assert.deepEqual(
+    accepted(jobWith({ height: null, negativePrompt: null, parallelism: null, output: { path: null } })),
+    accepted(jobWith({})),
+  );
 });
 
 test('the input stays untouched and the result is frozen', () => {
