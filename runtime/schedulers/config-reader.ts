@@ -73,7 +73,7 @@ export class ConfigReader {
   }
 
   #refuse(field: string, value: unknown, allowed: string): never {
-    const shown = JSON.stringify(value) ?? 'nothing';
+    const shown = value === undefined ? 'nothing' : JSON.stringify(value);
     throw new SdxlError('MODEL_UNSUPPORTED', `${this.file}: ${field} is ${shown}; supported: ${allowed}`, {
       fields: { file: this.file, field, value: shown, allowed },
     });

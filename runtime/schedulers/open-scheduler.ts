@@ -30,11 +30,11 @@ export async function openScheduler(directory: string): Promise<Scheduler> {
 
 /** Makes the scheduler of a parsed configuration; `file` is what errors name. */
 export function createScheduler(file: string, document: unknown): Scheduler {
-  const fields = typeof document === 'object' && document !== null ? Object.fromEntries(Object.entries(document)) : {};
+  const fields: Readonly<Record<string, unknown>> = typeof document === 'object' && document !== null ? { ...document } : {};
   const className = fields['_class_name'];
   const make = typeof className === 'string' && Object.hasOwn(schedulers, className) ? schedulers[className] : undefined;
   if (make === undefined) {
-    const shown = JSON.stringify(className) ?? 'nothing';
+    const shown = className === undefined ? 'nothing' : JSON.stringify(className);
     const allowed = supportedSchedulers.join(', ');
     throw new SdxlError('MODEL_UNSUPPORTED', `${file}: _class_name is ${shown}; supported: ${allowed}`, {
       fields: { file, field: '_class_name', value: shown, allowed },

@@ -152,7 +152,7 @@ function requireComplete({ file, vocabulary, merges }: VocabularyModel): void {
 function requireSupported(file: string, config: Json): void {
   const tokenizerClass = config['tokenizer_class'];
   if (tokenizerClass !== 'CLIPTokenizer' && tokenizerClass !== 'CLIPTokenizerFast') {
-    throw invalid(file, `tokenizer_class: expected CLIPTokenizer, found ${JSON.stringify(tokenizerClass) ?? 'nothing'}`);
+    throw invalid(file, `tokenizer_class: expected CLIPTokenizer, found ${show(tokenizerClass)}`);
   }
   if (config['add_prefix_space'] === true) throw invalid(file, 'add_prefix_space: true is not supported');
 }
@@ -160,7 +160,7 @@ function requireSupported(file: string, config: Json): void {
 function readMaxLength(file: string, config: Json): number {
   const length = config['model_max_length'];
   if (typeof length !== 'number' || !Number.isInteger(length) || length < 2 || length > 1 << 16) {
-    throw invalid(file, `model_max_length: expected an integer from 2 to 65536 (CLIP: 77), found ${JSON.stringify(length) ?? 'nothing'}`);
+    throw invalid(file, `model_max_length: expected an integer from 2 to 65536 (CLIP: 77), found ${show(length)}`);
   }
   return length;
 }
@@ -237,6 +237,10 @@ async function readJson(file: string): Promise<Json | undefined> {
 
 function asRecord(value: unknown): Json | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.fromEntries(Object.entries(value)) : undefined;
+}
+
+function show(value: unknown): string {
+  return value === undefined ? 'nothing' : JSON.stringify(value);
 }
 
 function isId(value: unknown): value is number {

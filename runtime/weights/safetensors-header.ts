@@ -138,7 +138,13 @@ function parseMetadata(file: string, value: unknown): Readonly<Record<string, st
 
 function parseEntry(file: string, tensor: string, value: unknown, dataStart: number): TensorEntry {
   const fail = (expected: string, found: unknown): never => {
-    throw weightsError({ file, tensor, expected, found: JSON.stringify(found) ?? 'nothing', advice: damagedFileAdvice });
+    throw weightsError({
+      file,
+      tensor,
+      expected,
+      found: found === undefined ? 'nothing' : JSON.stringify(found),
+      advice: damagedFileAdvice,
+    });
   };
   if (!isRecord(value)) return fail('an object with dtype, shape and data_offsets', value);
   const { dtype, shape, data_offsets: offsets, ...rest } = value;

@@ -14,7 +14,7 @@ export function parseShardIndex(file: string, json: Uint8Array): ReadonlyMap<str
     throw weightsError({ file, expected: 'JSON', found, advice: damagedFileAdvice, cause });
   }
   const weightMap = isRecord(document) ? document['weight_map'] : undefined;
-  if (!isRecord(weightMap)) return fail('an object "weight_map"', JSON.stringify(weightMap) ?? 'none');
+  if (!isRecord(weightMap)) return fail('an object "weight_map"', weightMap === undefined ? 'none' : JSON.stringify(weightMap));
   const entries = Object.entries(weightMap);
   if (entries.length === 0) return fail('tensors in "weight_map"', 'none');
   const shards = new Map<string, string>();

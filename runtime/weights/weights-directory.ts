@@ -114,7 +114,7 @@ export class WeightsDirectory implements AsyncDisposable {
   }
 
   async readFloat32(name: string): Promise<Tensor<'f32'>> {
-    return this.#fileOf(name).readFloat32(name);
+    return await this.#fileOf(name).readFloat32(name);
   }
 
   /** A digest of the weights' content: equal for equal bytes wherever they lie. See {@link fileDigest} for what it costs. */

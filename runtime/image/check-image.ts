@@ -1,0 +1,80 @@
+/** From the VAE's output to a checked image: floats in [0, 1], finite and not flat. */
+import { SdxlError } from '../errors/index.js';
+import { float32, type Tensor } from '../tensor/index.js';
+
+/**
+ * Least standard deviation over the pixels of a channel. A quarter of a step of 8 bits (1/255): below it a whole channel
+ * becomes one value or two. Renderings of even an "empty black picture" stay above, by the VAE's own texture.
+ */
+export const flatThreshold = 1e-3;
+
+/** A float image `[3, height, width]` in [0, 1]. */
+export type FloatImage = Tensor<'f32'>;
+
+/**
+ * Maps a VAE's output `[1, 3, height, width]` or `[3, height, width]` from [-1, 1] to [0, 1] and clamps it.
+ * @throws SdxlError IMAGE_NOT_FINITE before clamping, which would turn an infinity into white; IMAGE_FLAT.
+ */
+export function imageFromDecoded(decoded: Tensor<'f32'>): FloatImage {
+  const shape = decoded.shape.length === 4 && decoded.shape[0] === 1 ? decoded.shape.slice(1) : decoded.shape;
+  requireImageShape(shape);
+  requireFinite(float32(shape, decoded.data));
+  const half = Math.fround(0.5);
+  const image = float32(
+    shape,
+    decoded.data.map((value) => Math.min(Math.max(Math.fround(value * half) + half, 0), 1)),
+  );
+  requireNotFlat(image);
+  return image;
+}
+
+/** @throws SdxlError IMAGE_NOT_FINITE with how many values are not finite and where the first is. */
+export function requireFinite(image: FloatImage): void {
+  const [, height = 1, width = 1] = image.shape;
+  const isBad = (value: number): boolean => !Number.isFinite(value);
+  const first = image.data.findIndex(isBad);
+  if (first < 0) return;
+  const count = image.data.reduce((sum, value) => sum + (isBad(value) ? 1 : 0), 0);
+  const [channel, y, x] = [Math.floor(first / (height * width)), Math.floor(first / width) % height, first % width];
+  const value = String(image.data[first]);
+  throw new SdxlError(
+    'IMAGE_NOT_FINITE',
+    `${String(count)} of ${String(image.data.length)} values are not finite, the first is ${value} at channel ${String(channel)}, ` +
+      `row ${String(y)}, column ${String(x)}: a network overflowed; use fp32 for the VAE or the whole model`,
+    { fields: { count, total: image.data.length, value, channel, y, x } },
+  );
+}
+
+/** @throws SdxlError IMAGE_FLAT where every channel is one colour, up to {@link flatThreshold}. */
+export function requireNotFlat(image: FloatImage): void {
+  const deviations = channelDeviations(image);
+  const largest = Math.max(...deviations);
+  if (largest >= flatThreshold) return;
+  throw new SdxlError(
+    'IMAGE_FLAT',
+    `the image is one colour (standard deviation ${largest.toExponential(2)}, at least ${String(flatThreshold)} expected): ` +
+      'the model, its precision or its weights are wrong',
+    { fields: { standardDeviation: largest, least: flatThreshold } },
+  );
+}
+
+/** [3] standard deviation over the pixels of each channel. */
+export function channelDeviations(image: FloatImage): number[] {
+  const [channels = 0, height = 1, width = 1] = image.shape;
+  const size = height * width;
+  return Array.from({ length: channels }, (_, channel) => standardDeviation(image.data.subarray(channel * size, (channel + 1) * size)));
+}
+
+/** Over all values, in double, in two passes. */
+export function standardDeviation(values: Float32Array): number {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+}
+
+export function requireImageShape(shape: readonly number[]): { readonly height: number; readonly width: number } {
+  const [channels, height = 0, width = 0] = shape;
+  if (shape.length !== 3 || channels !== 3 || height < 1 || width < 1) {
+    throw new RangeError(`an image is [3, height, width], not [${shape.join(', ')}]`);
+  }
+  return { height, width };
+}

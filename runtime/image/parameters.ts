@@ -1,0 +1,71 @@
+/** What made an image, in the two forms that are embedded into it. */
+import type { PngText } from './png.js';
+
+export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
+
+export interface ImageParameters {
+  readonly prompt: string;
+  /** Absent is not the same as empty: it may stand for zero embeddings. */
+  readonly negativePrompt?: string;
+  readonly seed: bigint;
+  readonly numInferenceSteps: number;
+  readonly guidanceScale: number;
+  readonly width: number;
+  readonly height: number;
+  /** Class name of the scheduler. */
+  readonly scheduler: string;
+  /** The model as the user named it. */
+  readonly model: string;
+  readonly modelDigest?: string;
+  /** This program's version. */
+  readonly version: string;
+  /** Anything more that is worth keeping: mesh, backend, dtype, latencies. Not part of the A1111 text. */
+  readonly details?: Readonly<Record<string, JsonValue>>;
+}
+
+/** Keyword of the JSON chunk. */
+export const jsonKeyword = 'sdxl-operator';
+/** Keyword that image browsers of the Stable Diffusion world read. */
+export const parametersKeyword = 'parameters';
+
+export function parametersAsText(parameters: ImageParameters): PngText {
+  return [
+    [parametersKeyword, a1111Text(parameters)],
+    [jsonKeyword, asciiJson(parametersAsJson(parameters))],
+  ];
+}
+
+/** The record of the JSON chunk and of the file beside the image. The seed is text: it may exceed 2^53. */
+export function parametersAsJson(parameters: ImageParameters): Readonly<Record<string, JsonValue>> {
+  const { seed, details, ...rest } = parameters;
+  return { ...rest, seed: seed.toString(), ...(details === undefined ? {} : { details }) };
+}
+
+/** The text of the AUTOMATIC1111 web UI: prompt, negative prompt, then `Name: value` pairs; values with commas or colons are quoted. */
+export function a1111Text(parameters: ImageParameters): string {
+  const { prompt, negativePrompt, seed, numInferenceSteps, guidanceScale, width, height, scheduler, model, modelDigest } = parameters;
+  const pairs: readonly (readonly [string, string | number | undefined])[] = [
+    ['Steps', numInferenceSteps],
+    ['Sampler', samplerNames[scheduler] ?? scheduler],
+    ['CFG scale', guidanceScale],
+    ['Seed', seed.toString()],
+    ['Size', `${String(width)}x${String(height)}`],
+    ['Model hash', modelDigest?.slice(0, 10)],
+    ['Model', model],
+    ['Version', `sdxl-operator ${parameters.version}`],
+  ];
+  const line = pairs.flatMap(([name, value]) => (value === undefined ? [] : [`${name}: ${quoted(String(value))}`])).join(', ');
+  const negative = negativePrompt === undefined || negativePrompt === '' ? [] : [`Negative prompt: ${negativePrompt}`];
+  return [prompt, ...negative, line].join('\n');
+}
+
+const samplerNames: Readonly<Record<string, string>> = { EulerDiscreteScheduler: 'Euler' };
+
+function quoted(value: string): string {
+  return /[,:\n]/.test(value) ? JSON.stringify(value) : value;
+}
+
+/** JSON with everything beyond ASCII escaped, so that any reader of tEXt chunks gets it right. */
+function asciiJson(value: JsonValue): string {
+  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

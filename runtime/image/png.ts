@@ -1,0 +1,108 @@
+/**
+ * PNG of 8-bit RGB with text chunks. Source: W3C PNG specification, third edition: chunk layout 5.3, filters 9.2 and 12.7,
+ * IHDR 11.2.1, tEXt 11.3.3.2, iTXt 11.3.3.4. Own, because the text must be any Unicode and compression must not block the process.
+ */
+import { promisify } from 'node:util';
+import { crc32, deflate } from 'node:zlib';
+import { requireImageShape, type FloatImage } from './check-image.js';
+
+const deflateAsync = promisify(deflate);
+const bytesPerPixel = 3;
+
+/** One row per text: keyword (1 to 79 Latin-1 characters) and content. */
+export type PngText = readonly (readonly [keyword: string, content: string])[];
+
+/** Interleaved 8-bit RGB, `round(255·x)` with halves to the even neighbour in float32, as numpy does. Values must be in [0, 1]. */
+export function quantize(image: FloatImage): Uint8Array {
+  const { height, width } = requireImageShape(image.shape);
+  const size = height * width;
+  // A clamped array rounds halves to even (ECMA-262, ToUint8Clamp).
+  const pixels = new Uint8ClampedArray(size * bytesPerPixel);
+  for (let channel = 0; channel < bytesPerPixel; channel++) {
+    for (let at = 0; at < size; at++) pixels[at * bytesPerPixel + channel] = Math.fround((image.data[channel * size + at] ?? 0) * 255);
+  }
+  return new Uint8Array(pixels.buffer);
+}
+
+/** Encodes interleaved RGB. Text comes before the pixels, where readers that stop early find it. */
+export async function encodePng(pixels: Uint8Array, width: number, height: number, text: PngText = []): Promise<Uint8Array> {
+  if (pixels.length !== width * height * bytesPerPixel) {
+    throw new RangeError(`${String(pixels.length)} bytes for ${String(width)}×${String(height)} RGB pixels`);
+  }
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header.set([8, 2, 0, 0, 0], 8); // 8 bits, true colour, deflate, adaptive filters, not interlaced
+  const data = await deflateAsync(filterRows(pixels, width, height), { level: 6 });
+  return Buffer.concat([
+    Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a),
+    chunk('IHDR', header),
+    ...text.map(([keyword, content]) => textChunk(keyword, content)),
+    chunk('IDAT', data),
+    chunk('IEND', new Uint8Array(0)),
+  ]);
+}
+
+function chunk(type: string, data: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(12 + data.length);
+  bytes.writeUInt32BE(data.length, 0);
+  bytes.write(type, 4, 'latin1');
+  bytes.set(data, 8);
+  bytes.writeUInt32BE(crc32(bytes.subarray(4, 8 + data.length)), 8 + data.length);
+  return bytes;
+}
+
+/** tEXt where Latin-1 holds the text, else iTXt. NUL ends a field in both and is replaced. */
+function textChunk(keyword: string, content: string): Buffer {
+  if (!/^[\x21-\x7e](?:[\x20-\x7e]{0,77}[\x21-\x7e])?$/.test(keyword)) throw new RangeError(`PNG keyword ${JSON.stringify(keyword)}`);
+  const text = content.replaceAll('\0', '\ufffd');
+  const head = Buffer.from(`${keyword}\0`, 'latin1');
+  // eslint-disable-next-line no-control-regex -- the whole of Latin-1 is meant
+  if (/^[\x01-\xff]*$/.test(text)) return chunk('tEXt', Buffer.concat([head, Buffer.from(text, 'latin1')]));
+  // Not compressed, no language, no translated keyword.
+  return chunk('iTXt', Buffer.concat([head, Uint8Array.of(0, 0, 0, 0), Buffer.from(text, 'utf8')]));
+}
+
+/** For each row the filter whose output has the least sum of absolute values, the heuristic of section 12.7. */
+function filterRows(pixels: Uint8Array, width: number, height: number): Uint8Array {
+  const stride = width * bytesPerPixel;
+  const filtered = new Uint8Array(height * (stride + 1));
+  const candidates = filters.map(() => new Uint8Array(stride));
+  for (let y = 0; y < height; y++) {
+    const row = pixels.subarray(y * stride, (y + 1) * stride);
+    const above = y > 0 ? pixels.subarray((y - 1) * stride, y * stride) : new Uint8Array(stride);
+    let best = 0;
+    let least = Infinity;
+    for (const [type, filter] of filters.entries()) {
+      const candidate = candidates[type] ?? row;
+      let sum = 0;
+      for (let at = 0; at < stride; at++) {
+        const before = at - bytesPerPixel;
+        const left = before < 0 ? 0 : (row[before] ?? 0);
+        const corner = before < 0 ? 0 : (above[before] ?? 0);
+        const value = ((row[at] ?? 0) - filter(left, above[at] ?? 0, corner)) & 0xff;
+        candidate[at] = value;
+        sum += value < 128 ? value : 256 - value;
+      }
+      if (sum < least) [least, best] = [sum, type];
+    }
+    filtered[y * (stride + 1)] = best;
+    filtered.set(candidates[best] ?? row, y * (stride + 1) + 1);
+  }
+  return filtered;
+}
+
+/** Predictions of filter types 0 to 4 from the byte to the left, above, and above to the left. */
+const filters: readonly ((left: number, above: number, corner: number) => number)[] = [
+  () => 0,
+  (left) => left,
+  (_left, above) => above,
+  (left, above) => (left + above) >> 1,
+  paeth,
+];
+
+function paeth(left: number, above: number, corner: number): number {
+  const [toLeft, toAbove, toCorner] = [Math.abs(above - corner), Math.abs(left - corner), Math.abs(left + above - 2 * corner)];
+  if (toLeft <= toAbove && toLeft <= toCorner) return left;
+  return toAbove <= toCorner ? above : corner;
+}

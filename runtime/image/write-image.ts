@@ -1,0 +1,154 @@
+/** Writes images so that each exists whole or not at all, with the JSON of its parameters beside it. */
+import { randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { SdxlError } from '../errors/index.js';
+import { requireFinite, requireImageShape, requireNotFlat, type FloatImage } from './check-image.js';
+import { parametersAsJson, parametersAsText, type ImageParameters } from './parameters.js';
+import { encodePng, quantize } from './png.js';
+
+export interface WrittenImage {
+  readonly path: string;
+  readonly sidecarPath: string;
+  readonly sizeBytes: number;
+}
+
+/** `output.png` → `output.json`. */
+export function sidecarPath(path: string): string {
+  return `${path.replace(/\.png$/i, '')}.json`;
+}
+
+/**
+ * Checks, encodes and writes an image and its sidecar. Both are written under other names in the same directory, synced, then
+ * renamed, the sidecar first: where the PNG exists, all of it does. Neither is left behind on failure or abort.
+ * @throws SdxlError IMAGE_NOT_FINITE, IMAGE_FLAT, OUTPUT_UNWRITABLE; the signal's reason
+ */
+export async function writeImage(
+  path: string,
+  image: FloatImage,
+  parameters: ImageParameters,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<WrittenImage> {
+  const { signal } = options;
+  const { height, width } = requireImageShape(image.shape);
+  requireFinite(image);
+  requireNotFlat(image);
+  const png = await encodePng(quantize(image), width, height, parametersAsText(parameters));
+  const sidecar = sidecarPath(path);
+  const record = { file: basename(path), ...parametersAsJson(parameters) };
+  const json = Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
+  const directory = dirname(resolve(path));
+  const temporary = { json: temporaryPath(directory), png: temporaryPath(directory) };
+  let orphan: string | undefined;
+  try {
+    signal?.throwIfAborted();
+    await mkdir(directory, { recursive: true });
+    await writeSynced(temporary.json, json, signal);
+    await writeSynced(temporary.png, png, signal);
+    signal?.throwIfAborted();
+    const replaced = (await statOrUndefined(path))?.isFile() === true;
+    await rename(temporary.json, sidecar);
+    if (!replaced) orphan = sidecar;
+    await rename(temporary.png, path);
+    orphan = undefined;
+    await syncDirectory(directory);
+  } catch (error) {
+    await removeQuietly([temporary.json, temporary.png, ...(orphan === undefined ? [] : [orphan])]);
+    throw isSystemError(error) ? unwritable(path, error) : error;
+  }
+  return { path, sidecarPath: sidecar, sizeBytes: png.length };
+}
+
+/**
+ * Finds out before minutes of computing whether {@link writeImage} could write `path` now: makes missing directories, and a file
+ * that is removed again.
+ * @throws SdxlError OUTPUT_UNWRITABLE naming the path and the cause
+ */
+export async function assertWritable(path: string): Promise<void> {
+  const directory = dirname(resolve(path));
+  const probe = temporaryPath(directory);
+  try {
+    await mkdir(directory, { recursive: true });
+    for (const target of [path, sidecarPath(path)]) {
+      if ((await statOrUndefined(target))?.isDirectory() === true) throw systemError('EISDIR', `${target} is a directory`);
+    }
+    // One block, so that a full disk is noticed.
+    await writeSynced(probe, Buffer.alloc(4096));
+  } catch (error) {
+    throw isSystemError(error) ? unwritable(path, error) : error;
+  } finally {
+    await removeQuietly([probe]);
+  }
+}
+
+/** A short name: the image's own may already be as long as the file system allows. */
+function temporaryPath(directory: string): string {
+  return join(directory, `.sdxl-${String(process.pid)}-${randomBytes(6).toString('hex')}.tmp`);
+}
+
+async function writeSynced(path: string, data: Uint8Array, signal?: AbortSignal): Promise<void> {
+  const handle = await open(path, 'wx');
+  try {
+    await handle.writeFile(data, signal === undefined ? {} : { signal });
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes the renames last through a power failure. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } catch (error) {
+    // Some network file systems can't sync a directory; the files themselves are synced.
+    if (!isSystemError(error) || !['EINVAL', 'ENOTSUP', 'EPERM', 'EISDIR'].includes(error.code)) throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function statOrUndefined(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Never hides the error that made it necessary: the files may lie under something that is no directory. */
+async function removeQuietly(paths: readonly string[]): Promise<void> {
+  await Promise.allSettled(paths.map((path) => rm(path, { force: true })));
+}
+
+const advice: Readonly<Record<string, string>> = {
+  EACCES: 'no permission: choose another path or change its owner',
+  EPERM: 'no permission: choose another path or change its owner',
+  ENOSPC: 'the disk is full: make room or choose another one',
+  EDQUOT: 'the disk quota is used up: make room or choose another path',
+  EROFS: 'the file system is read-only: choose a writable volume',
+  ENOTDIR: 'a part of the path is a file, not a directory',
+  EEXIST: 'a part of the path is a file, not a directory',
+  EISDIR: 'it is a directory: name a file',
+  ENAMETOOLONG: 'the name is too long',
+};
+
+function unwritable(path: string, cause: NodeJS.ErrnoException & { readonly code: string }): SdxlError {
+  const reason = advice[cause.code] ?? cause.message;
+  return new SdxlError('OUTPUT_UNWRITABLE', `${path} can't be written (${cause.code}): ${reason}`, {
+    fields: { path, cause: cause.code },
+    cause,
+  });
+}
+
+function systemError(code: string, message: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(message), { code });
+}
+
+/** An error of the operating system; an abort has a code too, but a number or another form. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException & { readonly code: string } {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code);
+}
