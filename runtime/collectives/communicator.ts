@@ -12,7 +12,12 @@
  * - Several exchanges may be outstanding at once (displaced patches); each pair of ranks keeps FIFO order.
  * - `exchange` resolves once every receive range is filled and the send ranges may be reused.
  * - Every wait has a deadline. When any rank aborts, dies or hangs, `failed` aborts on all others with an
- *   {@link SdxlError} that names that rank, and all pending and future calls reject with it.
+ *   {@link SdxlError} that names that rank, and all pending and future calls reject with it: PEER_LOST for a death or a
+ *   hang, PEER_ABORTED (fields `rank`, `causeCode`, `retriable`) for anything another rank failed of. A cause that must not
+ *   be retried unchanged gives every rank its exit code, see {@link SdxlError.exitCode}.
+ * - An exchange that was started cannot be taken back: its deadline or its signal ends the gang, since no later message
+ *   could be matched. A signal that is aborted before the call only rejects the call.
+ * - Once an exchange has rejected, its ranges are not touched any more; what the receives hold then is undefined.
  */
 import type { SdxlError } from '../errors/index.js';
 
@@ -31,22 +36,31 @@ export interface Exchange<Memory = Uint8Array> {
   readonly receives: readonly Message<Memory>[];
 }
 
-export interface Communicator<Memory = Uint8Array> {
+export interface Communicator<Memory = Uint8Array> extends AsyncDisposable {
   readonly rank: number;
   readonly worldSize: number;
   /** Aborts with the {@link SdxlError} that ended the gang. */
   readonly failed: AbortSignal;
 
-  /** See the module's contract. Rejects with the signal's reason when `signal` aborts. */
+  /**
+   * See the module's contract. Rejects with the signal's reason when `signal` aborts, and with a plain Error, a defect,
+   * after `close` or for a peer that is not of this world.
+   */
   exchange(exchange: Exchange<Memory>, signal?: AbortSignal): Promise<void>;
 
   /** Resolves when every rank has arrived. */
   barrier(signal?: AbortSignal): Promise<void>;
 
-  /** Tells every rank that this one failed, with the cause. Resolves once told, or at the abort deadline. Idempotent. */
+  /**
+   * Tells every rank that this one failed, with the cause. Resolves once told, or at the abort deadline, when nothing is
+   * left open. Idempotent; after `close` it only waits.
+   */
   abort(error: SdxlError): Promise<void>;
 
-  /** Orderly end: waits (bounded) until every peer closes as well, so that no goodbye is taken for a death. Idempotent. */
+  /**
+   * Orderly end: waits (bounded) until every peer closes as well, so that no goodbye is taken for a death. Never rejects:
+   * `failed` tells whether the gang failed meanwhile. Nothing is left open then. Idempotent.
+   */
   close(): Promise<void>;
 }
 
@@ -81,32 +95,38 @@ export class SingleRank implements Communicator {
   readonly worldSize = 1;
   readonly failed: AbortSignal;
   readonly #controller = new AbortController();
+  #closed = false;
 
   constructor() {
     this.failed = this.#controller.signal;
   }
 
   async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
-    this.#check(signal);
+    this.#check(exchange.operation, signal);
     if (exchange.sends.length > 0 || exchange.receives.length > 0) {
-      throw new Error(`exchange ${exchange.operation}#${String(exchange.tag)} names peers in a world of one`);
+      throw new RangeError(`exchange ${exchange.operation}#${String(exchange.tag)} names peers in a world of one`);
     }
   }
 
   async barrier(signal?: AbortSignal): Promise<void> {
-    this.#check(signal);
+    this.#check('barrier', signal);
   }
 
   async abort(error: SdxlError): Promise<void> {
-    this.#controller.abort(error);
+    if (!this.#closed) this.#controller.abort(error);
   }
 
   async close(): Promise<void> {
-    // Nothing is held.
+    this.#closed = true;
   }
 
-  #check(signal: AbortSignal | undefined): void {
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #check(operation: string, signal: AbortSignal | undefined): void {
     this.failed.throwIfAborted();
     signal?.throwIfAborted();
+    if (this.#closed) throw new Error(`${operation} was called after close`);
   }
 }

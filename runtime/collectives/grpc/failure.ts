@@ -49,11 +49,10 @@ export function statusOf(error: SdxlError, rank: number): ServerErrorResponse {
   return Object.assign(new Error(error.code), { code: statusCode(error), details: error.code, metadata });
 }
 
-/** The error a server ended the call with, if it is one of this protocol. */
-export function failureOf(error: ServiceError): SdxlError | undefined {
+/** The failure a server ended the call with, if it is one of this protocol. */
+export function failureOf(error: ServiceError): Failure | undefined {
   const [bytes] = error.metadata.get(failureKey);
-  if (!Buffer.isBuffer(bytes)) return undefined;
-  return fromFailure(protocol().failure.deserialize(bytes));
+  return Buffer.isBuffer(bytes) ? protocol().failure.deserialize(bytes) : undefined;
 }
 
 function statusCode(error: SdxlError): status {

@@ -85,8 +85,9 @@ export class GrpcCommunicator implements Communicator {
       await communicator.#link(roster.gang, metadata, signal);
       return communicator;
     } catch (error) {
-      if (communicator === undefined) await reception.destroy(toSdxlError(error));
-      else await communicator.abort(signal.aborted ? cancelled(error) : toSdxlError(error));
+      const cause = signal.aborted ? cancelled(error) : toSdxlError(error);
+      if (communicator === undefined) await reception.destroy(cause);
+      else await communicator.abort(cause);
       throw error;
     }
   }

@@ -6,7 +6,7 @@ import { SdxlError, type ErrorFields } from '../../errors/index.js';
 import type { Fingerprint } from '../communicator.js';
 import { backoffMs, createClient, formatAddress, hostOfPeer } from './channel.js';
 import { rendezvousTimeout, type Applicant, type Coordinator } from './coordinator.js';
-import { failureOf, statusOf } from './failure.js';
+import { asPeerError, failureOf, fromFailure, statusOf } from './failure.js';
 import type { JoinCall } from './host.js';
 import { protocol, type Address, type JoinRequest, type Roster } from './protocol.js';
 
@@ -66,13 +66,15 @@ export async function joinGang(options: JoinOptions): Promise<Roster> {
     try {
       return await callJoin(options, request, deadline, (now) => (missing = now));
     } catch (error) {
-      if (error instanceof SdxlError || signal.aborted) throw error;
+      signal.throwIfAborted();
+      if (error instanceof SdxlError) throw error;
       const waitMs = backoffMs(attempt);
       if (Date.now() + waitMs >= deadline) {
         if (missing !== undefined) throw rendezvousTimeout(missing, timeoutMs);
         throw coordinatorSilent(coordinator, timeoutMs, error);
       }
-      await delay(waitMs, undefined, { signal });
+      // Cut short by the signal, which the loop sees.
+      await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
   }
 }
@@ -112,7 +114,8 @@ function callJoin(
 /** The error that makes it pointless to ask again. */
 function refusal(error: ServiceError, coordinator: Address): SdxlError | undefined {
   const told = failureOf(error);
-  if (told !== undefined) return told;
+  // What the coordinator decides about this rank is this rank's error; what it failed of itself is a peer's.
+  if (told !== undefined) return told.code.startsWith('RENDEZVOUS_') ? fromFailure(told) : asPeerError(told, 0);
   const where = formatAddress(coordinator);
   const fields: ErrorFields = { rank: 0, host: coordinator.host, port: coordinator.port };
   switch (error.code) {
