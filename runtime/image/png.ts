@@ -33,7 +33,7 @@ export async function encodePng(pixels: Uint8Array, width: number, height: numbe
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
   header.set([8, 2, 0, 0, 0], 8); // 8 bits, true colour, deflate, adaptive filters, not interlaced
-  const data = await deflateAsync(filterRows(pixels, width, height), { level: 6 });
+  const data = await deflateAsync(filterRows(pixels, width, height), { level: 3 });
   return Buffer.concat([
     Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a),
     chunk('IHDR', header),
@@ -63,46 +63,51 @@ function textChunk(keyword: string, content: string): Buffer {
   return chunk('iTXt', Buffer.concat([head, Uint8Array.of(0, 0, 0, 0), Buffer.from(text, 'utf8')]));
 }
 
-/** For each row the filter whose output has the least sum of absolute values, the heuristic of section 12.7. */
+/**
+ * For each row the filter whose output has the least sum of absolute values, the heuristic of section 12.7. All five are tried in one
+ * pass over flat arrays: this runs on the thread that serves everything else, 3 million bytes for 1024².
+ */
 function filterRows(pixels: Uint8Array, width: number, height: number): Uint8Array {
   const stride = width * bytesPerPixel;
   const filtered = new Uint8Array(height * (stride + 1));
-  const candidates = filters.map(() => new Uint8Array(stride));
+  const none = new Int8Array(stride);
+  const sub = new Int8Array(stride);
+  const up = new Int8Array(stride);
+  const average = new Int8Array(stride);
+  const paeth = new Int8Array(stride);
+  /** By filter type, 0 to 4. */
+  const outputs = [none, sub, up, average, paeth];
+  // Zeros stand to the left of each row, and above the first.
+  const above = new Uint8Array(stride + bytesPerPixel);
+  const row = new Uint8Array(stride + bytesPerPixel);
   for (let y = 0; y < height; y++) {
-    const row = pixels.subarray(y * stride, (y + 1) * stride);
-    const above = y > 0 ? pixels.subarray((y - 1) * stride, y * stride) : new Uint8Array(stride);
-    let best = 0;
-    let least = Infinity;
-    for (const [type, filter] of filters.entries()) {
-      const candidate = candidates[type] ?? row;
-      let sum = 0;
-      for (let at = 0; at < stride; at++) {
-        const before = at - bytesPerPixel;
-        const left = before < 0 ? 0 : (row[before] ?? 0);
-        const corner = before < 0 ? 0 : (above[before] ?? 0);
-        const value = ((row[at] ?? 0) - filter(left, above[at] ?? 0, corner)) & 0xff;
-        candidate[at] = value;
-        sum += value < 128 ? value : 256 - value;
-      }
-      if (sum < least) [least, best] = [sum, type];
+    row.set(pixels.subarray(y * stride, (y + 1) * stride), bytesPerPixel);
+    for (let at = 0; at < stride; at++) {
+      const value = row[at + bytesPerPixel] ?? 0;
+      const a = row[at] ?? 0;
+      const b = above[at + bytesPerPixel] ?? 0;
+      const c = above[at] ?? 0;
+      // Int8Array wraps to -128…127, the signed reading that the heuristic adds up.
+      none[at] = value;
+      sub[at] = value - a;
+      up[at] = value - b;
+      average[at] = value - ((a + b) >> 1);
+      const toA = Math.abs(b - c);
+      const toB = Math.abs(a - c);
+      const toC = Math.abs(a + b - 2 * c);
+      paeth[at] = value - (toA <= toB && toA <= toC ? a : toB <= toC ? b : c);
     }
+    const sums = outputs.map(sumOfMagnitudes);
+    const best = sums.indexOf(Math.min(...sums));
     filtered[y * (stride + 1)] = best;
-    filtered.set(candidates[best] ?? row, y * (stride + 1) + 1);
+    filtered.set(outputs[best] ?? none, y * (stride + 1) + 1);
+    above.set(row);
   }
   return filtered;
 }
 
-/** Predictions of filter types 0 to 4 from the byte to the left, above, and above to the left. */
-const filters: readonly ((left: number, above: number, corner: number) => number)[] = [
-  () => 0,
-  (left) => left,
-  (_left, above) => above,
-  (left, above) => (left + above) >> 1,
-  paeth,
-];
-
-function paeth(left: number, above: number, corner: number): number {
-  const [toLeft, toAbove, toCorner] = [Math.abs(above - corner), Math.abs(left - corner), Math.abs(left + above - 2 * corner)];
-  if (toLeft <= toAbove && toLeft <= toCorner) return left;
-  return toAbove <= toCorner ? above : corner;
+function sumOfMagnitudes(values: Int8Array): number {
+  let sum = 0;
+  for (const value of values) sum += Math.abs(value);
+  return sum;
 }
