@@ -6,18 +6,13 @@ import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
-import { spec } from 'node:test/reporters';
+import { spec, type TestEvent } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 
 const compiledRoot = resolve(fileURLToPath(import.meta.url), '../..');
 const sourceRoot = resolve(compiledRoot, '..');
-/** A file that outlives this, for example by a handle left open, fails. */
+/** A file whose process outlives this, for example by a handle left open, is ended and fails. */
 const fileTimeoutMs = 300_000;
-
-interface Skip {
-  readonly name: string;
-  readonly reason: string;
-}
 
 const wanted = process.argv.slice(2).map((path) => resolve(path));
 const files = testFiles(join(sourceRoot, 'test'))
@@ -29,27 +24,56 @@ if (files.length === 0) {
 }
 
 let passed = 0;
-let failed = 0;
-const skips: Skip[] = [];
-const stream = run({ files, concurrency: Math.max(2, Math.floor(availableParallelism() / 2)), timeout: fileTimeoutMs });
-stream.on('test:pass', (event) => {
-  if (event.details.type === 'suite') return;
-  if (event.skip === undefined || event.skip === false) passed++;
-  else skips.push({ name: event.name, reason: event.skip === true || event.skip === '' ? 'no reason given' : event.skip });
-});
-stream.on('test:fail', (event) => {
-  if (event.details.type !== 'suite' && (event.todo === undefined || event.todo === false)) failed++;
-});
-stream.pipe(new spec()).pipe(process.stdout);
-stream.once('end', () => setImmediate(report));
+const failures: string[] = [];
+const skips: string[] = [];
+const reporter = new spec();
+reporter.pipe(process.stdout);
+
+const queue = files.values();
+const lanes = Math.max(2, Math.floor(availableParallelism() / 2));
+await Promise.all(
+  Array.from({ length: lanes }, async () => {
+    for (const file of queue) await runFile(file);
+  }),
+);
+reporter.end();
+reporter.once('end', report);
+
+/** Runs one file. Its events reach the reporter together, so that files which run side by side don't mix. */
+async function runFile(file: string): Promise<void> {
+  const name = relative(compiledRoot, file);
+  const timeout = AbortSignal.timeout(fileTimeoutMs);
+  const failuresBefore = failures.length;
+  const events: TestEvent[] = [];
+  for await (const event of run({ files: [file], signal: timeout }) as AsyncIterable<TestEvent>) {
+    count(event, name);
+    if (!isSummary(event)) events.push(event);
+  }
+  if (timeout.aborted && failures.length === failuresBefore) failures.push(`${name}: not ended after ${fileTimeoutMs / 1000} s`);
+  for (const event of events) reporter.write(event);
+}
+
+function count({ type, data }: TestEvent, file: string): void {
+  if ((type !== 'test:pass' && type !== 'test:fail') || data.details.type === 'suite') return;
+  const { skip } = data;
+  if (type === 'test:fail') failures.push(`${file}: ${data.name}`);
+  else if (skip === undefined || skip === false) passed++;
+  else skips.push(`${file}: ${data.name}: ${skip === true || skip === '' ? 'no reason given' : skip}`);
+}
+
+/** What the runner says of all files, which here would be of one. */
+function isSummary({ type, data }: TestEvent): boolean {
+  return (type === 'test:diagnostic' && data.nesting === 0 && data.file === undefined) || (type as string) === 'test:summary';
+}
 
 function report(): void {
-  if (skips.length > 0) {
-    console.log(`\n${skips.length} skipped:`);
-    for (const { name, reason } of skips) console.log(`  ${name}: ${reason}`);
+  for (const [what, names] of Object.entries({ skipped: skips, failed: failures })) {
+    if (names.length === 0) continue;
+    console.log(`\n${names.length} ${what}:`);
+    for (const name of names) console.log(`  ${name}`);
   }
-  console.log(`\n${passed} passed, ${failed} failed`);
-  process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
+  console.log(`\n${passed} passed, ${failures.length} failed`);
+  process.exitCode = failures.length > 0 || passed === 0 ? 1 : 0;
 }
 
 function testFiles(folder: string): string[] {
