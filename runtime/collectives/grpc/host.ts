@@ -1,5 +1,6 @@
 /** A rank's gRPC server: refuses callers without the token, then hands each call to the gang's part that serves it. */
-import { Server, ServerCredentials, type ServerWritableStream } from '@grpc/grpc-js';
+import { createServer, type Server as NetServer, type Socket } from 'node:net';
+import { Server, ServerCredentials, type ConnectionInjector, type ServerWritableStream } from '@grpc/grpc-js';
 import { SdxlError } from '../../errors/index.js';
 import { formatAddress } from './channel.js';
 import type { OutgoingFrame } from './frame.js';
@@ -21,11 +22,18 @@ export interface HostHandlers {
 
 export class Host {
   readonly port: number;
+  readonly #listener: NetServer;
   readonly #server: Server;
+  readonly #injector: ConnectionInjector;
+  readonly #sockets: ReadonlySet<Socket>;
 
-  private constructor(server: Server, port: number) {
+  private constructor(listener: NetServer, server: Server, injector: ConnectionInjector, sockets: ReadonlySet<Socket>) {
+    const address = listener.address();
+    this.port = typeof address === 'object' && address !== null ? address.port : 0;
+    this.#listener = listener;
     this.#server = server;
-    this.port = port;
+    this.#injector = injector;
+    this.#sockets = sockets;
   }
 
   /** Binds and serves. Rejects with ADDRESS_UNAVAILABLE when the address cannot be bound. */
@@ -42,29 +50,45 @@ export class Host {
     const implementation = { receive: handlers.receive, watch: handlers.watch };
     if (handlers.join === undefined) server.addService(service, implementation);
     else server.addService({ ...service, join }, { ...implementation, join: handlers.join });
-    const port = await new Promise<number>((resolve, reject) => {
-      server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, bound) => {
-        if (error === null) resolve(bound);
-        else reject(addressUnavailable(address, error));
-      });
+
+    // The sockets are this class's own: gRPC's shutdown waits for the far end, which a rank that hangs never answers.
+    const sockets = new Set<Socket>();
+    const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+    const listener = createServer((socket) => {
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
+      injector.injectConnection(socket);
     });
-    return new Host(server, port);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        listener.on('error', reject);
+        listener.listen(address, resolve);
+      });
+    } catch (error) {
+      injector.destroy();
+      server.forceShutdown();
+      throw addressUnavailable(address, error);
+    }
+    return new Host(listener, server, injector, sockets);
   }
 
   /** Stops listening and cuts every connection; resolves when the last socket is closed. */
   async destroy(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
-      this.#server.tryShutdown(() => {
+      this.#listener.close(() => {
         resolve();
       });
     });
+    this.#injector.destroy();
     this.#server.forceShutdown();
+    for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
 }
 
-function addressUnavailable(address: Address, cause: Error): SdxlError {
+function addressUnavailable(address: Address, cause: unknown): SdxlError {
   const { host, port } = address;
-  const message = `cannot listen on ${formatAddress(address)}: ${cause.message}: choose another port or address`;
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const message = `cannot listen on ${formatAddress(address)}: ${why}: choose another port or address`;
   return new SdxlError('ADDRESS_UNAVAILABLE', message, { fields: { host, port }, cause });
 }

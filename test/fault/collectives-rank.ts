@@ -1,0 +1,63 @@
+/**
+ * One rank as a process of its own, for fault tests: joins, exchanges without end until the gang ends, and reports each
+ * step to the parent. `await using` nothing: how it ends is what the tests look at.
+ *
+ * Started by fork with the options as JSON in its only argument. Ends with the exit code of the error it met, by itself:
+ * a handle left open would keep it alive.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { GrpcCommunicator, type GrpcCommunicatorOptions } from '../../runtime/collectives/index.js';
+import { SdxlError, toSdxlError, type SerializedError } from '../../runtime/errors/index.js';
+
+export interface RankPlan {
+  readonly options: GrpcCommunicatorOptions;
+  /** Size of one message of the endless exchange. */
+  readonly sizeBytes: number;
+  /** Exchanges after which this rank stops taking part, with its event loop free. */
+  readonly stallAfter?: number;
+  /** Exchanges after which it fails of an unwritable output. */
+  readonly failAfter?: number;
+  /** Exchanges after which it closes, as every rank must. */
+  readonly closeAfter?: number;
+}
+
+export type RankReport =
+  | { readonly report: 'open' }
+  | { readonly report: 'exchanged'; readonly count: number }
+  | { readonly report: 'ended'; readonly error: SerializedError | null };
+
+const argument = process.argv[2];
+if (argument === undefined) throw new Error('the plan is the only argument');
+await run(JSON.parse(argument) as RankPlan);
+
+async function run({ options, sizeBytes, stallAfter, failAfter, closeAfter }: RankPlan): Promise<void> {
+  let communicator: GrpcCommunicator | undefined;
+  let error: SdxlError | null = null;
+  try {
+    communicator = await GrpcCommunicator.open(options);
+    report({ report: 'open' });
+    const peers = Array.from({ length: options.worldSize }, (_, peer) => peer).filter((peer) => peer !== options.rank);
+    const messages = (): { peer: number; parts: Uint8Array[] }[] => peers.map((peer) => ({ peer, parts: [new Uint8Array(sizeBytes)] }));
+    const [sends, receives] = [messages(), messages()];
+    for (let count = 0; count !== closeAfter; count++) {
+      if (count === failAfter) throw new SdxlError('OUTPUT_UNWRITABLE', '/output/0.png cannot be written');
+      while (count === stallAfter) {
+        communicator.failed.throwIfAborted();
+        await delay(20);
+      }
+      await communicator.exchange({ operation: 'halo', tag: count % 100, sends, receives });
+      if (count % 50 === 0) report({ report: 'exchanged', count });
+    }
+  } catch (thrown) {
+    error = toSdxlError(thrown);
+    await communicator?.abort(error);
+  }
+  await communicator?.close();
+  report({ report: 'ended', error: error?.toJSON() ?? null });
+  process.exitCode = error?.exitCode ?? 0;
+  process.disconnect();
+}
+
+function report(message: RankReport): void {
+  process.send?.(message);
+}
