@@ -1,0 +1,121 @@
+/** `sdxl inspect`: what a model becomes on a mesh, without running it: parameters, segments, exchanges, a graph's text. */
+import { Option, type Command } from 'commander';
+import { partition } from '../../engine/index.js';
+import { evaluateShape, printGraph, typeOf, type Graph, type NodeOf, type SymbolValues } from '../../graph/index.js';
+import { formatBytes, meshOf, toJobRequest } from '../../launch/index.js';
+import { decodeMesh, printMesh, worldSize } from '../../parallel/index.js';
+import { checkRequest, estimateMemory, Model, planComponents, type ModelComponents } from '../../pipeline/index.js';
+import { byteLength } from '../../tensor/index.js';
+import type { SdxlJobSpec } from '../../../crds/index.js';
+import type { Context } from '../context.js';
+import { addMeshOptions, addModelOption, addSizeOptions, jobFromOptions, type JobOptions } from '../job-options.js';
+import { examples } from '../options.js';
+import { table } from '../table.js';
+
+const graphNames = {
+  text_encoder: 'textEncoder',
+  text_encoder_2: 'textEncoder2',
+  unet: 'unet',
+  vae_decoder: 'vaeDecoder',
+} as const satisfies Record<string, keyof ModelComponents>;
+
+export function addInspectCommand(program: Command, context: Context): void {
+  const command = program
+    .command('inspect')
+    .summary('show graphs and shards')
+    .description(
+      "Shows a model's networks as a rank of the mesh runs them: parameters, segments, exchanges and bytes of a step, memory. Reads no weights.",
+    );
+  addModelOption(command);
+  addSizeOptions(command);
+  addMeshOptions(command);
+  command.addOption(new Option('--graph <name>', 'print this graph instead').choices(Object.keys(graphNames)));
+  command.option('--guidance-scale <number>', 'up to 1 guidance is off and the batch is one (default: 5.0)');
+  command.addHelpText('after', examples('sdxl inspect --model ./sdxl-base -n 2', 'sdxl inspect --model ./sdxl-base -n 2 --graph unet'));
+  command.action(async ({ graph, ...options }: JobOptions & { readonly graph?: keyof typeof graphNames }) => {
+    const { spec } = jobFromOptions({ ...options, prompt: '-' }, context.environment);
+    await using model = await Model.open(spec.model.path);
+    const mesh = meshOf(spec);
+    checkRequest(model, toJobRequest({ name: '', spec }).first, mesh);
+    const { components } = planComponents(model, mesh, 0);
+    context.stdout.write(graph === undefined ? describe(model, components, spec) : printGraph(components[graphNames[graph]].graph));
+  });
+}
+
+function describe(model: Model, components: ModelComponents, spec: SdxlJobSpec): string {
+  const mesh = meshOf(spec);
+  const guided = Number(spec.guidanceScale) > 1;
+  const factor = model.vaeScaleFactor;
+  const [rows, columns] = [spec.height / factor, spec.width / factor];
+  const sizes: Readonly<Record<keyof ModelComponents, SymbolValues>> = {
+    textEncoder: {},
+    textEncoder2: {},
+    unet: {
+      batch: guided && mesh.cfg === 1 ? 2 : 1,
+      height: rows / mesh.patch / model.latentUnit,
+      width: columns / model.latentUnit,
+      tokens: model.parts.textEncoder.config.maxPositions,
+    },
+    vaeDecoder: { batch: 1, height: rows / decodeMesh(mesh).patch, width: columns },
+  };
+  const names = ['textEncoder', 'textEncoder2', 'unet', 'vaeDecoder'] as const;
+  const networks = names.map((name) => {
+    const { graph } = components[name];
+    const { segments } = partition(graph);
+    const exchanges = collectives(graph);
+    const sent = exchanges.reduce((sum, node) => sum + sentBytes(graph, node, sizes[name]), 0);
+    return [
+      graph.name,
+      count(parameters(graph)),
+      String(graph.nodes.length),
+      String(segments.length),
+      String(exchanges.length),
+      (sent / 1e6).toFixed(2),
+    ];
+  });
+  const kinds = names.flatMap((name) => exchangeRows(components[name].graph, sizes[name]));
+  const memory = estimateMemory(model, components, mesh, { height: spec.height, width: spec.width, guided });
+  return [
+    `${model.parts.directory}: ${String(spec.width)}x${String(spec.height)} on ${String(worldSize(mesh))} ranks (${printMesh(mesh)})`,
+    '',
+    table(['network', 'parameters', 'nodes', 'segments', 'exchanges', 'MB sent'], networks),
+    ...(kinds.length === 0 ? [] : ['', table(['network', 'exchange', 'times', 'MB sent'], kinds)]),
+    '',
+    'MB sent: by one rank between two others, in one run of the network.',
+    `Memory of a rank: ${formatBytes(memory.totalBytes)}, of which activations ${formatBytes(memory.activationBytes)}.`,
+    '',
+  ].join('\n');
+}
+
+function parameters(graph: Graph): number {
+  return graph.weights.reduce((sum, { shape }) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
+}
+
+function collectives(graph: Graph): NodeOf<'collective'>[] {
+  return graph.nodes.filter((node) => node.op === 'collective');
+}
+
+/** What a rank with a neighbour on either side sends; of two ranks each has one. */
+function sentBytes(graph: Graph, node: NodeOf<'collective'>, symbols: SymbolValues): number {
+  const { payloads, ranks } = node.params;
+  return payloads.reduce((sum, payload, index) => {
+    const input = node.inputs[index];
+    if (input === undefined) return sum;
+    const { dtype, shape } = typeOf(graph, input);
+    const bytes = byteLength(dtype, evaluateShape(shape, symbols));
+    return sum + (payload.kind === 'allGather' ? bytes * (ranks - 1) : (bytes / 2) * Math.min(2, ranks - 1));
+  }, 0);
+}
+
+function exchangeRows(graph: Graph, symbols: SymbolValues): string[][] {
+  const kinds = new Map<string, { times: number; bytes: number }>();
+  for (const node of collectives(graph)) {
+    const kind = kinds.get(node.params.label) ?? { times: 0, bytes: 0 };
+    kinds.set(node.params.label, { times: kind.times + 1, bytes: kind.bytes + sentBytes(graph, node, symbols) });
+  }
+  return [...kinds].map(([label, { times, bytes }]) => [graph.name, label, String(times), (bytes / 1e6).toFixed(2)]);
+}
+
+function count(value: number): string {
+  return value.toLocaleString('en-US');
+}

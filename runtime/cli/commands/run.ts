@@ -1,0 +1,127 @@
+/** `sdxl run`: makes a job's images, from a file or from options. */
+import type { Command } from 'commander';
+import type { SdxlJob } from '../../../crds/index.js';
+import { SdxlError } from '../../errors/index.js';
+import { formatBytes, type RankMessage } from '../../launch/index.js';
+import type { PipelineEvent } from '../../pipeline/index.js';
+import type { Context } from '../context.js';
+import { follow, type RunOptions } from '../follow.js';
+import { readJobFile } from '../job-file.js';
+import {
+  addBackendOption,
+  addImageOptions,
+  addMeshOptions,
+  addModelOption,
+  addSizeOptions,
+  jobFromOptions,
+  type JobOptions,
+} from '../job-options.js';
+import { integer } from '../numbers.js';
+import { addRunOptions, examples } from '../options.js';
+import { StepStatistics, type StepSummary } from '../step-statistics.js';
+import { table } from '../table.js';
+
+type Options = RunOptions & JobOptions & { readonly file?: string; readonly resume?: boolean };
+type ImageEvent = Extract<PipelineEvent, { type: 'image' }>;
+
+/** Fields of the job, which a file gives already. */
+const jobOptionNames = [
+  'model',
+  'size',
+  'height',
+  'width',
+  'prompt',
+  'negativePrompt',
+  'seed',
+  'numInferenceSteps',
+  'guidanceScale',
+  'numImages',
+  'output',
+  'ranks',
+  'cfgDegree',
+  'patchDegree',
+  'backend',
+] as const satisfies readonly (keyof JobOptions)[];
+
+export function addRunCommand(program: Command, context: Context): void {
+  const command = program
+    .command('run')
+    .summary('make images')
+    .description('Makes the images of a job and reports the latency of each stage. The job is a file (-f) or is made from the options.')
+    .option('-f, --file <file>', 'SdxlJob in YAML or JSON; - reads the standard input');
+  addModelOption(command);
+  addSizeOptions(command);
+  addImageOptions(command);
+  command.option('--num-images <count>', 'images to make, with the seeds seed, seed + 1, … (default: 1)', integer);
+  command.option('--output <file>', 'PNG to write, with a JSON of its parameters beside it (default: output.png)');
+  addMeshOptions(command);
+  addBackendOption(command);
+  command.option('--resume', 'keep images that an earlier attempt has completed (default within a gang that others start)');
+  addRunOptions(command);
+  command.addHelpText(
+    'after',
+    examples(
+      'sdxl run -f manifests/samples/sdxljob.yaml',
+      'sdxl run --model ./sdxl-base --size 1024 --prompt "flowers, rabbit" -n 2 --seed 233 --output output.png',
+      'WORLD_SIZE=2 RANK=0 MASTER_ADDR=10.0.0.1 SDXL_JOB_TOKEN_FILE=token sdxl run -f job.yaml',
+    ),
+  );
+  command.action(async (options: Options) => {
+    await run(context, await jobOf(command, options, context), options);
+  });
+}
+
+async function jobOf(command: Command, options: Options, { environment }: Context): Promise<SdxlJob> {
+  if (options.file === undefined) return jobFromOptions(options, environment);
+  const both = jobOptionNames.find((name) => command.getOptionValueSource(name) === 'cli');
+  if (both !== undefined) {
+    const flag = command.options.find((option) => option.attributeName() === both)?.long ?? both;
+    throw new SdxlError('USAGE', `${flag} cannot be given with -f: the job's file says it`, {
+      fields: { option: flag, file: options.file },
+    });
+  }
+  return readJobFile(options.file);
+}
+
+async function run(context: Context, job: SdxlJob, options: Options): Promise<void> {
+  const images: ImageEvent[] = [];
+  const resume = options.resume ?? context.environment.gang !== undefined;
+  const first = context.environment.gang?.firstRank ?? 0;
+  const statistics = new StepStatistics(first);
+  await follow(context, {
+    task: { kind: 'run', resume },
+    job,
+    options,
+    images: job.spec.numImages,
+    onMessage: (rank: number, message: RankMessage) => {
+      statistics.message(rank, message);
+      if (message.type === 'event' && message.event.type === 'image') images.push(message.event);
+    },
+  });
+  if (images.length > 0) context.stdout.write(report(images, statistics.summary()));
+}
+
+/** Latency by stage, then the path of each image in a line of its own. */
+function report(images: readonly ImageEvent[], steps: StepSummary | undefined): string {
+  const made = images.filter(({ skipped }) => !skipped);
+  const lines: string[] = [];
+  if (made.length > 0) {
+    const mean = (of: (image: ImageEvent) => number): string => (made.reduce((sum, image) => sum + of(image), 0) / made.length).toFixed(3);
+    const stages = ['encode', 'denoise', 'decode', 'write'] as const;
+    const rows = stages.map((stage) => [stage, mean((image) => image.stages[stage] ?? 0)]);
+    lines.push(
+      table(
+        ['stage', made.length === 1 ? 'seconds' : `seconds, mean of ${String(made.length)}`],
+        [...rows, ['total', mean(({ seconds }) => seconds)]],
+      ),
+    );
+  }
+  if (steps !== undefined) {
+    const exchanged =
+      steps.exchangesPerStep === 0
+        ? 'no exchanges'
+        : `${(steps.exchangeShare * 100).toFixed(1)} % of it in ${steps.exchangesPerStep.toFixed(0)} exchanges that send ${formatBytes(steps.sentBytesPerStep)}`;
+    lines.push(`a step takes ${(steps.medianSeconds * 1000).toFixed(1)} ms (median), ${exchanged}`);
+  }
+  return [...lines, ...images.map(({ path, skipped }) => (skipped ? `${path} (kept)` : path)), ''].join('\n');
+}

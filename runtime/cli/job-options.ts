@@ -1,0 +1,135 @@
+/**
+ * Options that stand for fields of a job, and the job they make. There is one contract: options become the same SdxlJob a file holds and
+ * pass the same validator, whose findings are told in the options' names.
+ */
+import { Option, type Command } from 'commander';
+import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem, type SdxlJob } from '../../crds/index.js';
+import { SdxlError } from '../errors/index.js';
+import type { Environment } from '../launch/index.js';
+import { integer, integerIn } from './numbers.js';
+
+export interface JobOptions {
+  readonly model?: string;
+  readonly size?: number;
+  readonly height?: number;
+  readonly width?: number;
+  readonly prompt?: string;
+  readonly negativePrompt?: string;
+  readonly seed?: number;
+  readonly numInferenceSteps?: number;
+  readonly guidanceScale?: string;
+  readonly numImages?: number;
+  readonly output?: string;
+  readonly ranks?: number;
+  readonly cfgDegree?: number;
+  readonly patchDegree?: number;
+  readonly backend?: string;
+}
+
+/** The option that sets a field, by the field's path. */
+const optionOf: Readonly<Record<string, string>> = {
+  'spec.model.path': '--model',
+  'spec.height': '--height',
+  'spec.width': '--width',
+  'spec.prompt': '--prompt',
+  'spec.negativePrompt': '--negative-prompt',
+  'spec.seed': '--seed',
+  'spec.numInferenceSteps': '--num-inference-steps',
+  'spec.guidanceScale': '--guidance-scale',
+  'spec.numImages': '--num-images',
+  'spec.output.path': '--output',
+  'spec.parallelism.cfgDegree': '--cfg-degree',
+  'spec.parallelism.patchDegree': '--patch-degree',
+  'spec.backend': '--backend',
+};
+
+export function addModelOption(command: Command): Command {
+  return command.option('--model <dir>', 'directory of an SDXL model in diffusers layout');
+}
+
+export function addSizeOptions(command: Command): Command {
+  return command
+    .option('--size <pixels>', 'height and width of the image (default: 1024)', integer)
+    .option('--height <pixels>', 'height, where it differs', integer)
+    .option('--width <pixels>', 'width, where it differs', integer);
+}
+
+export function addMeshOptions(command: Command): Command {
+  return command
+    .option('-n, --ranks <count>', 'ranks to spread each image over', integerIn(1, 64))
+    .option('--cfg-degree <1|2>', '2: guidance branches on different ranks (default: 1)', integer)
+    .option('--patch-degree <count>', 'stripes of the image (default: ranks / cfg-degree)', integer);
+}
+
+export function addImageOptions(command: Command): Command {
+  return command
+    .option('--prompt <text>', 'what the image shows')
+    .option('--negative-prompt <text>', 'what it must not show')
+    .option('--seed <number>', 'seed of the noise, equal to that of a torch CPU generator (default: 0)', integer)
+    .option('--num-inference-steps <count>', 'denoising steps (default: 50)', integer)
+    .option('--guidance-scale <number>', 'weight of the prompt; up to 1 guidance is off (default: 5.0)');
+}
+
+export function addBackendOption(command: Command): Command {
+  return command.addOption(new Option('--backend <name>', 'what computes').choices(['Auto', 'Onnx']).default('Auto'));
+}
+
+/** The job that the options describe, valid. @throws SdxlError JOB_INVALID or MESH_INVALID naming the options. */
+export function jobFromOptions(options: JobOptions, environment: Environment): SdxlJob {
+  const { cfgDegree, patchDegree } = mesh(options, environment);
+  const spec = {
+    model: { path: options.model },
+    prompt: options.prompt,
+    negativePrompt: options.negativePrompt,
+    height: options.height ?? options.size,
+    width: options.width ?? options.size,
+    seed: options.seed,
+    numInferenceSteps: options.numInferenceSteps,
+    guidanceScale: options.guidanceScale,
+    numImages: options.numImages,
+    backend: options.backend,
+    parallelism: { cfgDegree, patchDegree },
+    output: { path: options.output },
+  };
+  const given = withoutUndefined({ apiVersion, kind, metadata: { name: 'command-line' }, spec });
+  const validation = validateSdxlJob(given);
+  if (validation.ok) return validation.job;
+  throw jobInvalid(validation.errors.map((problem) => named(problem, options)));
+}
+
+/** One error for all problems, each in a line of its own where there are several. */
+export function jobInvalid(problems: readonly JobProblem[], file?: string): SdxlError {
+  const lines = problems.map(formatJobProblem);
+  const where = file === undefined ? '' : `${file}: `;
+  const message = lines.length === 1 ? `${where}${lines[0] ?? ''}` : `${where}${String(lines.length)} problems\n  ${lines.join('\n  ')}`;
+  return new SdxlError('JOB_INVALID', message, { fields: { problems: lines, ...(file === undefined ? {} : { file }) } });
+}
+
+function mesh(options: JobOptions, { gang }: Environment): { readonly cfgDegree: number; readonly patchDegree: number } {
+  const { cfgDegree = 1, patchDegree, ranks = gang?.worldSize } = options;
+  const degree = patchDegree ?? Math.max(1, Math.floor((ranks ?? cfgDegree) / cfgDegree));
+  if (ranks !== undefined && cfgDegree * degree !== ranks) {
+    const made = `--cfg-degree ${String(cfgDegree)} × --patch-degree ${String(degree)} = ${String(cfgDegree * degree)}`;
+    throw new SdxlError('MESH_INVALID', `${made} ranks, but -n is ${String(ranks)}: their product must be the number of ranks`, {
+      fields: { ranks, cfgDegree, patchDegree: degree },
+    });
+  }
+  return { cfgDegree, patchDegree: degree };
+}
+
+function named(problem: JobProblem, { size, height, width }: JobOptions): JobProblem {
+  const fromSize =
+    size !== undefined &&
+    ((problem.path === 'spec.height' && height === undefined) || (problem.path === 'spec.width' && width === undefined));
+  const option = fromSize ? '--size' : optionOf[problem.path];
+  return { ...problem, path: option ?? problem.path };
+}
+
+function withoutUndefined(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, child]) => child !== undefined)
+      .map(([key, child]) => [key, withoutUndefined(child)]),
+  );
+}

@@ -1,0 +1,38 @@
+/** Parsers of option values. What the contract checks is only read here; its validator says what is wrong with it. */
+import { InvalidArgumentError } from 'commander';
+
+export function integer(text: string): number {
+  if (!/^[+-]?\d{1,20}$/u.test(text)) throw new InvalidArgumentError('an integer is expected.');
+  return Number(text);
+}
+
+export function integerIn(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const value = integer(text);
+    if (value >= minimum && value <= maximum) return value;
+    throw new InvalidArgumentError(`an integer from ${String(minimum)} to ${String(maximum)} is expected.`);
+  };
+}
+
+/** `1,2,4`. */
+export function integers(text: string): number[] {
+  const values = text.split(',').map((part) => integerIn(1, 64)(part.trim()));
+  if (new Set(values).size !== values.length) throw new InvalidArgumentError('each number may be given once.');
+  return values;
+}
+
+/** From 0 up to, but not including, 1. */
+export function ratio(text: string): number {
+  const value = /^\d*\.?\d+$/u.test(text) ? Number(text) : Number.NaN;
+  if (value >= 0 && value < 1) return value;
+  throw new InvalidArgumentError('a number from 0 to less than 1 is expected.');
+}
+
+const units: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+
+/** `24Gi`, `512MiB`, `1073741824`: powers of 1024, as in Kubernetes. */
+export function bytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(?:([kmgt])i?b?|b)?$/iu.exec(text);
+  if (match === null) throw new InvalidArgumentError('a size such as 24Gi or 512Mi is expected.');
+  return Math.floor(Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? 1));
+}

@@ -1,0 +1,47 @@
+/** The command line's shape: commands, their options and help, and how usage errors are told. */
+import { Command, CommanderError } from 'commander';
+import { SdxlError } from '../errors/index.js';
+import { packageVersion } from '../package-root.js';
+import { addBenchCommand } from './commands/bench.js';
+import { addBuildCommand } from './commands/build.js';
+import { addInspectCommand } from './commands/inspect.js';
+import { addRunCommand } from './commands/run.js';
+import { addValidateCommand } from './commands/validate.js';
+import type { Context } from './context.js';
+
+/** @throws SdxlError what the command failed with; USAGE for arguments that are not understood */
+export async function runProgram(context: Context, args: readonly string[]): Promise<void> {
+  const program = new Command('sdxl')
+    .description('Stable Diffusion XL across many ranks at the lowest latency of one image.')
+    .version(packageVersion)
+    .option('--verbose', 'log everything, with stack traces (SDXL_LOG_LEVEL=debug)')
+    .showSuggestionAfterError()
+    .helpCommand(true);
+  configure(program, context);
+  addRunCommand(program, context);
+  addBuildCommand(program, context);
+  addBenchCommand(program, context);
+  addValidateCommand(program, context);
+  addInspectCommand(program, context);
+  for (const command of program.commands) configure(command, context);
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version were shown: that is what was asked for.
+    if (error.exitCode === 0 || (error.code === 'commander.help' && args.length === 0)) return;
+    const message = error.message.replace(/^error: /u, '');
+    throw new SdxlError('USAGE', `${message}; see sdxl --help`, { fields: { code: error.code } });
+  }
+}
+
+function configure(command: Command, { stdout, stderr }: Context): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => stdout.write(text),
+    writeErr: (text) => stderr.write(text),
+    // Errors are told once, by main.
+    outputError: () => undefined,
+  });
+  // Options of the program may follow the command's name.
+  if (command.parent !== null) command.option('--verbose', 'log everything, with stack traces (SDXL_LOG_LEVEL=debug)');
+}

@@ -1,0 +1,132 @@
+/** Shows how far ranks are: a bar on a terminal, plain lines elsewhere. Both on stderr, so that results can be piped. */
+import { SingleBar } from 'cli-progress';
+import type { RankMessage } from '../launch/index.js';
+import type { PipelineEvent } from '../pipeline/index.js';
+
+export interface Progress {
+  message(rank: number, message: RankMessage): void;
+  /** Writes a line of the log without disturbing the display. */
+  line(text: string): void;
+  close(): void;
+}
+
+export interface ProgressOptions {
+  /** The rank that is shown. */
+  readonly rank: number;
+  readonly images: number;
+  readonly steps: number;
+  readonly stream: NodeJS.WriteStream;
+}
+
+export function openProgress(options: ProgressOptions): Progress {
+  return options.stream.isTTY ? new ProgressBar(options) : new ProgressLines(options);
+}
+
+class ProgressLines implements Progress {
+  readonly #options: ProgressOptions;
+
+  constructor(options: ProgressOptions) {
+    this.#options = options;
+  }
+
+  message(rank: number, message: RankMessage): void {
+    if (rank !== this.#options.rank) return;
+    if (message.type === 'phase') this.line(message.phase);
+    if (message.type === 'event') this.#event(message.event);
+    if (message.type === 'sample')
+      this.line(`image ${String(message.image + 1)}/${String(this.#options.images)}: ${seconds(message.seconds)}`);
+  }
+
+  line(text: string): void {
+    this.#options.stream.write(`${text}\n`);
+  }
+
+  close(): void {
+    // Lines hold nothing.
+  }
+
+  #event(event: PipelineEvent): void {
+    const { images } = this.#options;
+    const image = 'image' in event ? `image ${String(event.image + 1)}/${String(images)}: ` : '';
+    switch (event.type) {
+      case 'engine':
+        this.line(
+          `engine ${event.component}: ${event.cached ? 'cached' : `built in ${seconds(event.buildSeconds)}`}, loaded in ${seconds(event.loadSeconds)}`,
+        );
+        break;
+      case 'step':
+        if (event.step % Math.ceil(event.steps / 10) === 0 || event.step === event.steps) {
+          this.line(`${image}step ${String(event.step)}/${String(event.steps)}, ${seconds(event.seconds)}`);
+        }
+        break;
+      case 'stage-ended':
+        this.line(`${image}${event.stage} ${seconds(event.seconds)}`);
+        break;
+      case 'image':
+        this.line(event.skipped ? `${image}kept, it is complete: ${event.path}` : `${image}${event.path}, ${seconds(event.seconds)}`);
+        break;
+      case 'stage-started':
+      case 'warning':
+        break;
+    }
+  }
+}
+
+class ProgressBar implements Progress {
+  readonly #options: ProgressOptions;
+  readonly #bar: SingleBar;
+  #done = 0;
+  #active = false;
+
+  constructor(options: ProgressOptions) {
+    this.#options = options;
+    this.#bar = new SingleBar({
+      format: '{what} [{bar}] {value}/{total} steps, {duration_formatted}, {eta_formatted} left',
+      stream: options.stream,
+      hideCursor: true,
+      clearOnComplete: true,
+      barsize: 30,
+      fps: 10,
+    });
+  }
+
+  message(rank: number, message: RankMessage): void {
+    if (rank !== this.#options.rank) return;
+    const { images, steps } = this.#options;
+    if (message.type === 'phase') this.#show(message.phase);
+    if (message.type === 'sample') this.#done++;
+    if (message.type !== 'event') return;
+    const { event } = message;
+    if (event.type === 'engine') this.#show(`loading ${event.component}`);
+    if (event.type === 'stage-started') this.#show(`image ${String(event.image + 1)}/${String(images)} ${event.stage}`);
+    if (event.type === 'step') this.#bar.update(this.#done * steps + event.step);
+    if (event.type === 'image') {
+      this.#done++;
+      this.#bar.update(this.#done * steps);
+    }
+  }
+
+  line(text: string): void {
+    // Onto the bar's own line, which it draws again at its next turn.
+    this.#options.stream.write(this.#active ? `\r\u001B[K${text}\n` : `${text}\n`);
+  }
+
+  close(): void {
+    if (this.#active) this.#bar.stop();
+    this.#active = false;
+  }
+
+  #show(what: string): void {
+    const payload = { what: what.padEnd(24) };
+    if (this.#active) {
+      this.#bar.update(payload);
+      return;
+    }
+    this.#active = true;
+    this.#bar.start(this.#options.images * this.#options.steps, 0, payload);
+  }
+}
+
+function seconds(value: number): string {
+  return value < 0.1 ? `${(value * 1000).toFixed(1)} ms` : `${value.toFixed(2)} s`;
+}

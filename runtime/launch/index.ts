@@ -1,0 +1,12 @@
+/**
+ * The composition root: reads the environment and the machine's limits, picks backend and communicator, starts and watches the processes
+ * of a gang and says who was to blame when it fails. The only place, with cli/, that touches signals, exits and the environment; knows
+ * no tensors and no terminal.
+ */
+export { readBudget, threadsPerRank, type Budget } from './budget.js';
+export { readEnvironment, type Environment } from './environment.js';
+export { jobName, launch, type LaunchFacts, type LaunchObserver, type LaunchOptions } from './launch.js';
+export { meshOf, toJobRequest } from './job-request.js';
+export { formatBytes } from './memory-check.js';
+export type { RankMessage, Task } from './messages.js';
+export { writeTerminationLog } from './termination-log.js';

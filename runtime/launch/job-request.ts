@@ -1,0 +1,51 @@
+/** From the contract to the pipeline: the job's fields as the request every rank computes. */
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import type { SdxlJobSpec } from '../../crds/index.js';
+import type { Mesh } from '../parallel/index.js';
+import type { JobRequest } from '../pipeline/index.js';
+
+export interface NamedJob {
+  readonly name: string;
+  readonly spec: SdxlJobSpec;
+}
+
+export function meshOf({ parallelism }: SdxlJobSpec): Mesh {
+  return { cfg: parallelism.cfgDegree, patch: parallelism.patchDegree };
+}
+
+export function toJobRequest({ name, spec }: NamedJob): JobRequest {
+  return {
+    name,
+    numImages: spec.numImages,
+    output: resolve(spec.output.path),
+    first: {
+      prompt: spec.prompt,
+      // The contract takes an empty negative prompt for none.
+      negativePrompt: spec.negativePrompt === '' ? undefined : spec.negativePrompt,
+      height: spec.height,
+      width: spec.width,
+      numInferenceSteps: spec.numInferenceSteps,
+      guidanceScale: Number(spec.guidanceScale),
+      seed: BigInt(spec.seed),
+    },
+  };
+}
+
+/** Digest of everything that decides what the ranks compute; what only places or times them may differ between machines. */
+export function jobDigest(spec: SdxlJobSpec): string {
+  const elsewhere: readonly string[] = [
+    'model',
+    'output',
+    'rendezvousTimeoutSeconds',
+    'progressDeadlineSeconds',
+  ] satisfies (keyof SdxlJobSpec)[];
+  const computed = Object.fromEntries(Object.entries(spec).filter(([field]) => !elsewhere.includes(field)));
+  return createHash('sha256').update(JSON.stringify(computed, sortedKeys)).digest('hex');
+}
+
+/** A job's fields may stand in any order. */
+function sortedKeys(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}

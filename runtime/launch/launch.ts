@@ -1,0 +1,165 @@
+/**
+ * One attempt at a job on this machine: check everything that can be checked before a rank is started, start this machine's ranks,
+ * follow them to their end.
+ */
+import { createServer } from 'node:net';
+import { resolve } from 'node:path';
+import type { SdxlJob } from '../../crds/index.js';
+import { SdxlError } from '../errors/index.js';
+import { assertWritable } from '../image/index.js';
+import { worldSize } from '../parallel/index.js';
+import { checkRequest, imagePath, Model, planComponents } from '../pipeline/index.js';
+import { resolveBackend } from './backend.js';
+import { readBudget, threadsPerRank } from './budget.js';
+import type { Environment } from './environment.js';
+import { runGang } from './gang.js';
+import { meshOf, toJobRequest } from './job-request.js';
+import { removeLeftovers } from './leftovers.js';
+import { checkMemory, type MemoryBudget } from './memory-check.js';
+import type { Assignment, RankMessage, Task } from './messages.js';
+import { randomToken, readToken } from './token.js';
+
+export interface LaunchOptions {
+  readonly task: Task;
+  readonly job: SdxlJob;
+  readonly environment: Environment;
+  readonly cacheDirectory: string;
+  /** Intra-op threads of each rank; undefined: the processors divided by the ranks on this machine. */
+  readonly threads: number | undefined;
+  /** Undefined: what the machine and its control groups leave. */
+  readonly memoryLimitBytes: number | undefined;
+  readonly observer: LaunchObserver;
+  readonly stop: AbortSignal;
+  readonly kill: AbortSignal;
+}
+
+export interface LaunchObserver {
+  /** Everything is checked and the ranks are about to start. */
+  readonly starting: (facts: LaunchFacts) => void;
+  readonly message: (rank: number, message: RankMessage) => void;
+  readonly started: (rank: number, pid: number) => void;
+}
+
+export interface LaunchFacts {
+  /** This machine's ranks. */
+  readonly ranks: readonly number[];
+  readonly worldSize: number;
+  readonly threads: number;
+}
+
+/** From the last image to a rank's end: the communicator's own farewell takes at most 10 s. */
+const closeMs = 30_000;
+
+/** @throws SdxlError what was found wrong beforehand, the cause that ended the gang, or the reason of `stop`. */
+export async function launch(options: LaunchOptions): Promise<void> {
+  const { job, task, environment, observer, stop, kill } = options;
+  const { spec } = job;
+  resolveBackend(spec.backend);
+  const placement = place(options);
+  const budget = readBudget();
+  const memory: MemoryBudget =
+    options.memoryLimitBytes === undefined
+      ? { bytes: budget.memoryBytes, source: budget.memorySource }
+      : { bytes: options.memoryLimitBytes, source: '--memory-limit' };
+  await checkModel(options, placement.localRanks, memory);
+  const writesHere = task.kind === 'run' && placement.firstRank === 0;
+  const request = toJobRequest({ name: '', spec });
+  if (writesHere) await assertWritable(imagePath(request, 0));
+  const threads = options.threads ?? threadsPerRank(budget, placement.ranksOnHost);
+  const meeting = await meet(options, placement);
+  stop.throwIfAborted();
+
+  const ranks = Array.from({ length: placement.localRanks }, (_, index) => placement.firstRank + index);
+  const assignments = ranks.map((rank): Assignment => ({
+    task,
+    job: { name: jobName(job), spec: { ...spec, model: { path: resolve(spec.model.path) } } },
+    rank,
+    worldSize: placement.worldSize,
+    meeting,
+    cacheDirectory: options.cacheDirectory,
+    threads,
+    gracePeriodMs: environment.gracePeriodMs,
+  }));
+  observer.starting({ ranks, worldSize: placement.worldSize, threads });
+  const pids: number[] = [];
+  try {
+    await runGang({
+      assignments,
+      gracePeriodMs: environment.gracePeriodMs,
+      deadlines: {
+        heartbeatMs: environment.heartbeatTimeoutMs,
+        startMs: spec.rendezvousTimeoutSeconds * 1000,
+        progressMs: spec.progressDeadlineSeconds * 1000,
+        closeMs,
+      },
+      onMessage: observer.message,
+      onStart: (rank, pid) => {
+        pids.push(pid);
+        observer.started(rank, pid);
+      },
+      stop,
+      kill,
+    });
+  } finally {
+    if (writesHere) await removeLeftovers(request.output, pids);
+  }
+}
+
+export function jobName({ metadata }: SdxlJob): string {
+  return metadata.name ?? metadata.generateName ?? 'sdxl';
+}
+
+interface Placement {
+  readonly firstRank: number;
+  readonly localRanks: number;
+  readonly ranksOnHost: number;
+  readonly worldSize: number;
+}
+
+function place({ job, task, environment: { gang } }: LaunchOptions): Placement {
+  const mesh = meshOf(job.spec);
+  const world = worldSize(mesh);
+  // One build serves every rank.
+  if (task.kind === 'build') return { firstRank: 0, localRanks: 1, ranksOnHost: 1, worldSize: 1 };
+  if (gang === undefined) return { firstRank: 0, localRanks: world, ranksOnHost: world, worldSize: world };
+  if (gang.worldSize !== world) {
+    throw new SdxlError(
+      'MESH_INVALID',
+      `WORLD_SIZE is ${String(gang.worldSize)}, and the job has ${String(world)} ranks (cfgDegree ${String(mesh.cfg)} × patchDegree ${String(mesh.patch)})`,
+      { fields: { worldSize: gang.worldSize, cfgDegree: mesh.cfg, patchDegree: mesh.patch } },
+    );
+  }
+  return gang;
+}
+
+async function checkModel({ job, task }: LaunchOptions, localRanks: number, memory: MemoryBudget): Promise<void> {
+  const { spec } = job;
+  await using model = await Model.open(spec.model.path);
+  checkRequest(model, toJobRequest({ name: '', spec }).first, meshOf(spec));
+  if (task.kind === 'build') return;
+  const { components } = planComponents(model, meshOf(spec), 0);
+  checkMemory(model, components, spec, localRanks, memory);
+}
+
+async function meet({ environment: { gang, tokenFile } }: LaunchOptions, placement: Placement): Promise<Assignment['meeting']> {
+  if (placement.worldSize === 1) return undefined;
+  if (gang === undefined) return { host: '127.0.0.1', port: await freePort(), listenHost: '127.0.0.1', token: randomToken() };
+  return { host: gang.masterAddress, port: gang.masterPort, listenHost: gang.listenHost, token: await readToken(tokenFile) };
+}
+
+/** A port of the loopback interface that nobody listens on now. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((listening, failed) => {
+    server.once('error', failed);
+    server.listen(0, '127.0.0.1', listening);
+  });
+  const address = server.address();
+  await new Promise<void>((closed) => {
+    server.close(() => {
+      closed();
+    });
+  });
+  if (typeof address !== 'object' || address === null) throw new Error('a TCP server has no port');
+  return address.port;
+}

@@ -1,0 +1,126 @@
+/** A rank as its launcher sees it: a child process, what it last said, and how long it has been silent. */
+import { fork, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { SdxlError } from '../errors/index.js';
+import type { RankPhase } from '../observe/index.js';
+import type { Assignment, LauncherMessage, RankMessage } from './messages.js';
+import { rankExited, reviveError } from './verdict.js';
+
+export interface RankEvents {
+  readonly message: (rank: number, message: RankMessage) => void;
+  /** The rank failed, by its own report or by dying without one. At most once. */
+  readonly failed: (rank: number, error: SdxlError) => void;
+}
+
+const rankMain = fileURLToPath(new URL('./rank-main.js', import.meta.url));
+/** How long after its death a rank's last messages may still be on their way to this process. */
+const lastMessagesMs = 1_000;
+const keptLines = 5;
+
+export class RankProcess {
+  readonly rank: number;
+  readonly pid: number | undefined;
+  /** Settles once the process is gone and everything it said has been heard. */
+  readonly ended: Promise<void>;
+  phase: RankPhase = 'starting';
+  /** The exchange the rank last said it waits in. */
+  waitingFor: string | null = null;
+  /** Since the last message of any kind, and since the last that told of progress; counted by the watchdog, in its own ticks. */
+  silentMs = 0;
+  stalledMs = 0;
+  /** Whether its failure, if any, is known and its exit is no news. */
+  settled = false;
+  readonly #child: ChildProcess;
+  readonly #events: RankEvents;
+  readonly #lastLines: string[] = [];
+
+  constructor(assignment: Assignment, events: RankEvents) {
+    this.rank = assignment.rank;
+    this.#events = events;
+    // The launcher's environment and arguments say nothing a rank needs: its assignment does.
+    this.#child = fork(rankMain, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
+    this.pid = this.#child.pid;
+    this.#child.on('message', (message: RankMessage) => {
+      this.#heard(message);
+    });
+    this.#child.on('error', () => undefined); // Its death is what counts, and that is seen below.
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#said(line));
+    }
+    this.ended = this.#watchEnd();
+    const start: LauncherMessage = { type: 'start', assignment };
+    this.#child.send(start, () => undefined);
+  }
+
+  get alive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null && this.pid !== undefined;
+  }
+
+  /** Has no effect on a process that is gone. */
+  kill(signal: 'SIGTERM' | 'SIGKILL'): void {
+    if (this.alive) this.#child.kill(signal);
+  }
+
+  #heard(message: RankMessage): void {
+    this.silentMs = 0;
+    switch (message.type) {
+      case 'heartbeat':
+        this.waitingFor = message.waitingFor;
+        break;
+      case 'phase':
+        this.phase = message.phase;
+        this.stalledMs = 0;
+        break;
+      case 'event':
+      case 'sample':
+        this.stalledMs = 0;
+        break;
+      case 'outcome':
+        this.phase = message.outcome.ok ? 'done' : 'failed';
+        if (!this.settled && !message.outcome.ok) {
+          this.settled = true;
+          this.#events.failed(this.rank, reviveError(message.outcome.error));
+        }
+        this.settled = true;
+        break;
+      case 'log':
+      case 'metrics':
+        break;
+    }
+    this.#events.message(this.rank, message);
+  }
+
+  #said(line: string): void {
+    this.#lastLines.push(line);
+    if (this.#lastLines.length > keptLines) this.#lastLines.shift();
+    this.#events.message(this.rank, { type: 'log', level: 'debug', message: line, fields: {} });
+  }
+
+  async #watchEnd(): Promise<void> {
+    const child = this.#child;
+    const gone = new Promise<void>((resolve) => {
+      child.once('close', () => {
+        resolve();
+      });
+      // Without a process there is no close.
+      child.once('error', () => {
+        if (child.pid === undefined) resolve();
+      });
+    });
+    const hungUp = new Promise<void>((resolve) => {
+      child.once('disconnect', () => {
+        resolve();
+      });
+    });
+    await gone;
+    const heard = new AbortController();
+    await Promise.race([hungUp, delay(lastMessagesMs, undefined, { signal: heard.signal }).catch(() => undefined)]);
+    heard.abort();
+    if (this.settled) return;
+    this.settled = true;
+    this.phase = 'failed';
+    this.#events.failed(this.rank, rankExited(this.rank, { code: child.exitCode, signal: child.signalCode }, this.#lastLines.join(' | ')));
+  }
+}

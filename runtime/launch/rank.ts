@@ -1,0 +1,208 @@
+/**
+ * The life of one rank: open the model → build or find its engines → join the gang → load the engines → compute → part. Knows the
+ * parts and their order, and nothing of processes: rank-main.ts owns those.
+ */
+import { GrpcCommunicator, SingleRank, type Communicator, type Fingerprint } from '../collectives/index.js';
+import type { Backend, Engine } from '../engine/index.js';
+import { SdxlError, toSdxlError } from '../errors/index.js';
+import type { LogFields, LogLevel, RankMetrics, RankPhase } from '../observe/index.js';
+import { packageVersion } from '../package-root.js';
+import { printMesh } from '../parallel/index.js';
+import {
+  buildEngines,
+  Model,
+  Pipeline,
+  planComponents,
+  runJob,
+  type ComponentPlan,
+  type PipelineEvent,
+  type PipelineObserver,
+} from '../pipeline/index.js';
+import { createBackend } from './backend.js';
+import { jobDigest, meshOf, toJobRequest } from './job-request.js';
+import type { Assignment } from './messages.js';
+import { WatchedCommunicator } from './watched-communicator.js';
+
+export interface RankObserver {
+  readonly phase: (phase: RankPhase) => void;
+  readonly event: (event: PipelineEvent) => void;
+  /** One image of a benchmark. */
+  readonly sample: (image: number, seconds: number) => void;
+  readonly log: (level: LogLevel, message: string, fields?: LogFields) => void;
+  readonly metrics: RankMetrics;
+  /** Told once there is something to watch. */
+  readonly joined: (communicator: WatchedCommunicator) => void;
+}
+
+/** The watchdog, which knows who stands still, acts at the progress deadline; an exchange's own deadline is the net below it. */
+const exchangeSlackMs = 15_000;
+
+/**
+ * Does the assignment's task. Rejects with what ended it: this rank's own error, the gang's, or the signal's reason. Everything it
+ * opened is closed by then, in this order: peers are told → pipeline → backend (waits for the native call in flight) →
+ * communicator → model.
+ */
+export async function runRank(assignment: Assignment, observer: RankObserver, signal: AbortSignal): Promise<void> {
+  const { job, rank, cacheDirectory } = assignment;
+  const startedAt = Date.now();
+  observer.phase('building');
+  await using model = await Model.open(job.spec.model.path);
+  const plan = planComponents(model, meshOf(job.spec), rank);
+  const prepared = await prepare(assignment, plan, observer, signal);
+  if (assignment.task.kind === 'build') {
+    for (const engine of prepared.engines.values()) observer.event({ type: 'engine', ...engine, loadSeconds: 0 });
+    return;
+  }
+  const modelDigest = await model.digest(cacheDirectory);
+  const fingerprint: Fingerprint = {
+    version: packageVersion,
+    modelDigest,
+    backend: prepared.backend.name,
+    dtype: prepared.backend.dtype,
+    mesh: printMesh(meshOf(job.spec)),
+    plan: plan.digest,
+    job: jobDigest(job.spec),
+  };
+  observer.phase('joining');
+  const communicator = await join(assignment, fingerprint, startedAt, observer, signal);
+  observer.joined(communicator);
+  const either = AbortSignal.any([signal, communicator.failed]);
+  const tellPeers = (): void => {
+    void communicator.abort(toSdxlError(signal.reason));
+  };
+  // Peers hear of the end now, not once this rank has drained.
+  signal.addEventListener('abort', tellPeers, { once: true });
+  try {
+    await compute({ assignment, model, modelDigest, plan, prepared, communicator, observer, signal: either });
+    // Nobody leaves before everybody is done: a rank that waits for one that left would take it for dead.
+    await communicator.barrier(either);
+    await communicator.close();
+  } catch (error) {
+    const first = communicator.failed.aborted ? toSdxlError(communicator.failed.reason) : toSdxlError(error);
+    await communicator.abort(first);
+    throw first;
+  } finally {
+    signal.removeEventListener('abort', tellPeers);
+  }
+}
+
+interface Prepared {
+  readonly backend: Pick<Backend, 'name' | 'dtype'>;
+  readonly engines: ReadonlyMap<string, { readonly component: string } & Pick<Engine, 'cached' | 'buildSeconds'>>;
+}
+
+/** Before joining, so that the gang waits for nobody's build. */
+async function prepare(assignment: Assignment, plan: ComponentPlan, observer: RankObserver, signal: AbortSignal): Promise<Prepared> {
+  await using scope = new ClosingScope(observer);
+  const backend = scope.own(openBackend(assignment, new SingleRank(), observer));
+  const engines = new Map<string, { readonly component: string } & Pick<Engine, 'cached' | 'buildSeconds'>>();
+  const onEngine = ({ component, cached, buildSeconds }: Engine): void => {
+    engines.set(component.graph.name, { component: component.graph.name, cached, buildSeconds });
+    if (!cached) observer.log('info', `built the engine of ${component.graph.name} in ${buildSeconds.toFixed(2)} s`);
+  };
+  await buildEngines(plan.components, backend, onEngine, signal);
+  return { backend: { name: backend.name, dtype: backend.dtype }, engines };
+}
+
+async function join(
+  assignment: Assignment,
+  fingerprint: Fingerprint,
+  startedAt: number,
+  observer: RankObserver,
+  signal: AbortSignal,
+): Promise<WatchedCommunicator> {
+  const { rank, worldSize, meeting, job } = assignment;
+  if (meeting === undefined) return new WatchedCommunicator(new SingleRank());
+  const { host, port, listenHost, token } = meeting;
+  const { rendezvousTimeoutSeconds, progressDeadlineSeconds } = job.spec;
+  const communicator = await GrpcCommunicator.open({
+    rank,
+    worldSize,
+    coordinator: { host, port },
+    listen: { host: listenHost, port: 0 },
+    token,
+    fingerprint,
+    timeouts: {
+      // The contract's timeout includes the build.
+      rendezvousMs: Math.max(1_000, rendezvousTimeoutSeconds * 1000 - (Date.now() - startedAt)),
+      exchangeMs: progressDeadlineSeconds * 1000 + exchangeSlackMs,
+    },
+    observer: observer.metrics,
+    signal,
+  });
+  return new WatchedCommunicator(communicator);
+}
+
+interface Computation {
+  readonly assignment: Assignment;
+  readonly model: Model;
+  readonly modelDigest: string;
+  readonly plan: ComponentPlan;
+  readonly prepared: Prepared;
+  readonly communicator: Communicator;
+  readonly observer: RankObserver;
+  readonly signal: AbortSignal;
+}
+
+async function compute({ assignment, model, modelDigest, plan, prepared, communicator, observer, signal }: Computation): Promise<void> {
+  const { task, job, rank } = assignment;
+  const mesh = meshOf(job.spec);
+  await using scope = new ClosingScope(observer);
+  observer.phase('loading');
+  const backend = scope.own(openBackend(assignment, communicator, observer));
+  // Loading finds every engine in the cache; whether and how long it was built is known from before.
+  const onEvent: PipelineObserver = (event) => {
+    observer.event(event.type === 'engine' ? { ...event, ...prepared.engines.get(event.component) } : event);
+  };
+  const pipeline = scope.own(await Pipeline.load({ model, components: plan.components, backend, mesh, rank, observer: onEvent, signal }));
+  observer.phase('running');
+  const request = toJobRequest(job);
+  if (task.kind === 'bench') {
+    for (let image = 0; image < task.images; image++) {
+      const started = performance.now();
+      await pipeline.generate(request.first, { image, signal });
+      observer.sample(image, (performance.now() - started) / 1000);
+    }
+  } else {
+    const resume = task.kind === 'run' && task.resume;
+    await runJob(pipeline, request, { model, modelDigest, mesh, backend, communicator, resume, observer: onEvent, signal });
+  }
+  observer.phase('closing');
+}
+
+function openBackend({ job, cacheDirectory, threads }: Assignment, communicator: Communicator, observer: RankObserver): Backend {
+  const onDamage = (reason: string): void => {
+    observer.log('warn', `a cached engine is damaged and is built again: ${reason}`);
+  };
+  return createBackend(job.spec.backend, { cacheDirectory, threads, communicator, onDamage });
+}
+
+/** Closes what it owns in reverse order. What fails to close is logged: it must not hide why it was closed. */
+class ClosingScope implements AsyncDisposable {
+  readonly #owned: { close(): Promise<void> }[] = [];
+  readonly #observer: RankObserver;
+
+  constructor(observer: RankObserver) {
+    this.#observer = observer;
+  }
+
+  own<T extends { close(): Promise<void> }>(part: T): T {
+    this.#owned.push(part);
+    return part;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const part of this.#owned.reverse()) {
+      try {
+        await part.close();
+      } catch (error) {
+        this.#observer.log('debug', `${part.constructor.name} did not close cleanly: ${toSdxlError(error).message}`);
+      }
+    }
+  }
+}
+
+/** Why a rank ends that was told to. */
+export function stopped(why: string): SdxlError {
+  return new SdxlError('CANCELLED', why);
+}

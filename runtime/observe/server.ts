@@ -1,0 +1,86 @@
+/** Serves `/metrics`, `/healthz` and `/status` over HTTP: read only, small, loopback unless told otherwise. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { SdxlError } from '../errors/index.js';
+import { metricsContentType } from './aggregate.js';
+import type { Status } from './status.js';
+
+export interface ObservationSources {
+  readonly metrics: () => Promise<string>;
+  readonly status: () => Status;
+  /** Undefined: healthy; else why not. */
+  readonly unhealthy: () => string | undefined;
+}
+
+const requestTimeoutMs = 5_000;
+
+export class ObservationServer implements AsyncDisposable {
+  readonly port: number;
+  readonly #server: Server;
+
+  private constructor(server: Server, port: number) {
+    this.#server = server;
+    this.port = port;
+  }
+
+  /** Port 0: any free one. Rejects with ADDRESS_UNAVAILABLE. */
+  static async open(address: { readonly host: string; readonly port: number }, sources: ObservationSources): Promise<ObservationServer> {
+    const server = createServer({ requestTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (request, response) => {
+      void answer(request, response, sources);
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (cause) => {
+        const { host, port } = address;
+        const message = `cannot serve metrics on ${host}:${String(port)}: ${cause.message}: choose another port with --metrics-port`;
+        reject(new SdxlError('ADDRESS_UNAVAILABLE', message, { fields: { host, port }, cause }));
+      });
+      server.listen(address.port, address.host, resolve);
+    });
+    const bound = server.address();
+    return new ObservationServer(server, typeof bound === 'object' && bound !== null ? bound.port : address.port);
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => {
+        resolve();
+      });
+    });
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, sources: ObservationSources): Promise<void> {
+  const reply = (status: number, type: string, body: string): void => {
+    response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(request.method === 'HEAD' ? '' : body);
+  };
+  try {
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      reply(405, 'text/plain', 'only GET and HEAD\n');
+      return;
+    }
+    switch (request.url?.split('?', 1)[0]) {
+      case '/metrics':
+        reply(200, metricsContentType, await sources.metrics());
+        return;
+      case '/status':
+        reply(200, 'application/json', `${JSON.stringify(sources.status(), null, 2)}\n`);
+        return;
+      case '/healthz': {
+        const reason = sources.unhealthy();
+        reply(reason === undefined ? 200 : 503, 'text/plain', `${reason ?? 'ok'}\n`);
+        return;
+      }
+      default:
+        reply(404, 'text/plain', 'not found: /metrics, /healthz and /status are served here\n');
+    }
+  } catch (error) {
+    reply(500, 'text/plain', `${error instanceof Error ? error.message : String(error)}\n`);
+  }
+}

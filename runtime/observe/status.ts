@@ -1,0 +1,115 @@
+/** What `/status` answers: the state of the gang's local ranks and of the job, as the launcher last heard of it. */
+import type { SerializedError } from '../errors/index.js';
+
+/** A rank's phases, in order. */
+export type RankPhase = 'starting' | 'building' | 'joining' | 'loading' | 'running' | 'closing' | 'done' | 'failed';
+
+interface RankStatus {
+  readonly rank: number;
+  phase: RankPhase;
+  /** Denoising step of the current image, from 1; 0 before the first. */
+  step: number;
+  /** ISO time of the last message. */
+  lastHeartbeat: string | null;
+}
+
+export interface Status {
+  readonly job: string;
+  /** The phase of the rank that is least far. */
+  readonly phase: RankPhase;
+  readonly ranks: readonly Readonly<RankStatus>[];
+  /** Images that are done, and of how many. */
+  readonly imagesDone: number;
+  readonly images: number;
+  readonly steps: number;
+  /** Share of the job's denoising steps that are done, 0 … 1. */
+  readonly progressRatio: number;
+  /** Seconds from prompt to file of the images this run wrote; null before the first. */
+  readonly latencySeconds: { readonly mean: number; readonly p50: number; readonly p95: number } | null;
+  readonly lastError: Pick<SerializedError, 'code' | 'message'> | null;
+}
+
+const phaseOrder: readonly RankPhase[] = ['failed', 'starting', 'building', 'joining', 'loading', 'running', 'closing', 'done'];
+
+export class StatusTracker {
+  readonly #job: string;
+  readonly #images: number;
+  readonly #steps: number;
+  readonly #ranks: Map<number, RankStatus>;
+  readonly #latencies: number[] = [];
+  #imagesDone = 0;
+  #step = 0;
+  #lastError: Status['lastError'] = null;
+
+  constructor(job: string, images: number, steps: number, ranks: readonly number[]) {
+    this.#job = job;
+    this.#images = images;
+    this.#steps = steps;
+    this.#ranks = new Map(ranks.map((rank) => [rank, { rank, phase: 'starting', step: 0, lastHeartbeat: null }]));
+  }
+
+  heardFrom(rank: number): void {
+    this.#update(rank, { lastHeartbeat: new Date().toISOString() });
+  }
+
+  phaseChanged(rank: number, phase: RankPhase): void {
+    this.#update(rank, { phase });
+  }
+
+  stepEnded(rank: number, step: number): void {
+    this.#update(rank, { step });
+    this.#step = Math.max(this.#step, step);
+  }
+
+  /** `seconds` is undefined for an image that was found complete. */
+  imageEnded(seconds: number | undefined): void {
+    this.#imagesDone++;
+    this.#step = 0;
+    for (const status of this.#ranks.values()) status.step = 0;
+    if (seconds !== undefined) this.#latencies.push(seconds);
+  }
+
+  failed(error: Pick<SerializedError, 'code' | 'message'>): void {
+    this.#lastError = { code: error.code, message: error.message };
+  }
+
+  get progressRatio(): number {
+    const within = this.#imagesDone < this.#images ? this.#step / this.#steps : 0;
+    return Math.min(1, (this.#imagesDone + within) / this.#images);
+  }
+
+  get(): Status {
+    const ranks = [...this.#ranks.values()].map((status) => ({ ...status }));
+    const phases = ranks.map(({ phase }) => phase);
+    return {
+      job: this.#job,
+      phase: phaseOrder.find((phase) => phases.includes(phase)) ?? 'starting',
+      ranks,
+      imagesDone: this.#imagesDone,
+      images: this.#images,
+      steps: this.#steps,
+      progressRatio: this.progressRatio,
+      latencySeconds: summarize(this.#latencies),
+      lastError: this.#lastError,
+    };
+  }
+
+  #update(rank: number, change: Partial<RankStatus>): void {
+    const status = this.#ranks.get(rank);
+    if (status !== undefined) Object.assign(status, change);
+  }
+}
+
+function summarize(seconds: readonly number[]): Status['latencySeconds'] {
+  if (seconds.length === 0) return null;
+  const mean = seconds.reduce((sum, value) => sum + value, 0) / seconds.length;
+  return { mean, p50: quantile(seconds, 0.5), p95: quantile(seconds, 0.95) };
+}
+
+/** By linear interpolation between the two nearest values. */
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const position = q * (sorted.length - 1);
+  const [below, above] = [sorted[Math.floor(position)] ?? Number.NaN, sorted[Math.ceil(position)] ?? Number.NaN];
+  return below + (above - below) * (position - Math.floor(position));
+}
