@@ -94,7 +94,7 @@ export const sdxlJobSchema: StructuralSchema = {
           type: 'string',
           maxLength: 4096,
           description:
-            "What the images must not show. Left out or empty, guidance is taken from the model's unconditional embedding. Needs guidanceScale above 1.",
+            "What the images must not show. Left out, guidance starts from the model's unconditional embedding, zeros where its `model_index.json` has `force_zeros_for_empty_prompt`; an empty text is encoded like any other. Needs guidanceScale above 1.",
         },
         height: {
           type: 'integer',

@@ -52,7 +52,7 @@ export interface SdxlJobSpec {
   readonly model: SdxlJobSpecModel;
   /** What the images show. Given to both text encoders. */
   readonly prompt: string;
-  /** What the images must not show. Left out or empty, guidance is taken from the model's unconditional embedding. Needs guidanceScale above 1. */
+  /** What the images must not show. Left out, guidance starts from the model's unconditional embedding, zeros where its `model_index.json` has `force_zeros_for_empty_prompt`; an empty text is encoded like any other. Needs guidanceScale above 1. */
   readonly negativePrompt?: string;
   /** Height of each image in pixels. A multiple of 32 x patchDegree, so that every rank has equally many rows at each level of the UNet. Default: 1024. */
   readonly height: number;
