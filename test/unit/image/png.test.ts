@@ -22,6 +22,7 @@ function testPixels(width: number, height: number): Uint8Array {
     (x, _y, c) => x * 7 + c * 50,
     (_x, y, c) => y * 3 + c * 20,
     (x, y) => x * 5 + y * 9,
+    (x, y) => x * 2 + y * 2 + (random() % 6), // paeth, with ties
     () => 200,
   ];
   return Uint8Array.from({ length: width * height * 3 }, (_, at) => {
@@ -33,7 +34,7 @@ function testPixels(width: number, height: number): Uint8Array {
 for (const [width, height] of [
   [1, 1],
   [7, 40],
-  [64, 50],
+  [64, 60],
 ] as const) {
   test(`${String(width)}×${String(height)} pixels are read back by another implementation`, async () => {
     const pixels = testPixels(width, height);

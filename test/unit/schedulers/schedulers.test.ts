@@ -85,12 +85,23 @@ test('wrong indices and lengths are refused', () => {
   const run = createScheduler('f', sdxl).setTimesteps(2).begin();
   const sample = new Float32Array(2);
   for (const index of [-1, 2, 0.5]) {
-    assert.throws(() => run.scaleModelInput(sample, index), RangeError, String(index));
-    assert.throws(() => run.step(sample, index, sample), RangeError, String(index));
+    assert.throws(() => run.scaleModelInput(sample, index), new RangeError(`step ${String(index)} of 2`));
+    assert.throws(() => run.step(sample, index, sample), new RangeError(`step ${String(index)} of 2`));
   }
   assert.throws(() => run.step(new Float32Array(3), 0, sample), /modelOutput has 3 elements, the sample 2/);
   assert.throws(() => run.step(sample, 0, sample, new Float32Array(1)), /into has 1 elements/);
   assert.throws(() => run.scaleModelInput(sample, 0, new Float32Array(1)), /into has 1 elements/);
+});
+
+test('the limits of each range are inside', () => {
+  for (const [field, value] of [
+    ['steps_offset', 0],
+    ['steps_offset', 1000],
+    ['num_train_timesteps', 2],
+    ['num_train_timesteps', 100_000],
+  ] as const) {
+    assert.doesNotThrow(() => createScheduler('f', { ...sdxl, [field]: value }), field);
+  }
 });
 
 test('an impossible number of steps is refused', () => {

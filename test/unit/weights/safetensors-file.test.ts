@@ -123,6 +123,20 @@ for (const [name, header, dataBytes, message] of damaged) {
   });
 }
 
+test('the header may list tensors in any order, empty ones between others', async () => {
+  const header = {
+    last: { dtype: 'F32', shape: [1], data_offsets: [8, 12] },
+    empty: { dtype: 'F32', shape: [0], data_offsets: [4, 4] },
+    first: { dtype: 'F32', shape: [1], data_offsets: [0, 4] },
+    middle: { dtype: 'F16', shape: [2], data_offsets: [4, 8] },
+    end: { dtype: 'F32', shape: [2, 0], data_offsets: [12, 12] },
+    middling: { dtype: 'F32', shape: [0], data_offsets: [4, 4] },
+  };
+  await using file = await SafetensorsFile.open(await withHeader(JSON.stringify(header), 12));
+  assert.deepEqual([...file.tensors.keys()], Object.keys(header));
+  assert.equal(file.entry('last').offset, file.entry('first').offset + 8);
+});
+
 test('a repeated name deeper in the header is no repetition', async () => {
   const path = await withHeader(`{"__metadata__":{"a":"{\\"a\\":1}"},"a":${entry('F32', [1], [0, 4])}}`, 4);
   await using file = await SafetensorsFile.open(path);
