@@ -90,7 +90,7 @@ async function runRank(rank: number, port: number): Promise<void> {
       });
     for (let index = 0; index < warmups; index++) await run();
     const startedAt = performance.now();
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       for (let index = 0; index < 10; index++) {
         const from = performance.now();
         await run();

@@ -3,13 +3,6 @@
  * what they run; knows neither tensors nor meshes nor Kubernetes. The composition root picks the implementation, everyone
  * else sees {@link Communicator}.
  */
-export {
-  SingleRank,
-  type Communicator,
-  type CommunicatorObserver,
-  type Exchange,
-  type Fingerprint,
-  type Message,
-} from './communicator.js';
+export { SingleRank, type Communicator, type CommunicatorObserver, type Exchange, type Fingerprint, type Message } from './communicator.js';
 export { GrpcCommunicator } from './grpc/grpc-communicator.js';
 export { defaultTimeouts, type GrpcCommunicatorOptions, type Timeouts } from './grpc/options.js';

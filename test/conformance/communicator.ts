@@ -54,12 +54,12 @@ export function describeCommunicator<Memory>(name: string, harness: Communicator
     /** Every rank sends every other rank a message of `size` bytes in one exchange and checks what it gets. */
     const allToAll = async (ranks: readonly Communicator<Memory>[], size: number, tag: number): Promise<void> => {
       await Promise.all(
-        ranks.map(async ({ rank, worldSize, ...rest }, index) => {
-          void rest;
+        ranks.map(async (communicator) => {
+          const { rank, worldSize } = communicator;
           const peers = others(rank, worldSize);
           const receives = peers.map((peer) => ({ peer, parts: [empty(size)] }));
           const sends = peers.map((peer) => ({ peer, parts: [fill(pattern(size, rank, peer, tag))] }));
-          await at(ranks, index).exchange({ operation: 'gather', tag, sends, receives });
+          await communicator.exchange({ operation: 'gather', tag, sends, receives });
           for (const { peer, parts } of receives) assertBytes(read(at(parts, 0)), pattern(size, peer, rank, tag));
         }),
       );
@@ -158,7 +158,12 @@ export function describeCommunicator<Memory>(name: string, harness: Communicator
       const cuts = [0, 1, 1, 700_000, 700_003, 2_000_000];
       const parts = [empty(1_999_990), empty(0), empty(3), empty(7)];
       await Promise.all([
-        a.exchange(send(1, cuts.slice(1).map((end, index) => fill(bytes.subarray(cuts[index], end))))),
+        a.exchange(
+          send(
+            1,
+            cuts.slice(1).map((end, index) => fill(bytes.subarray(cuts[index], end))),
+          ),
+        ),
         b.exchange(receive(0, parts)),
       ]);
       assertBytes(Buffer.concat(parts.map(read)), bytes);
@@ -197,7 +202,10 @@ export function describeCommunicator<Memory>(name: string, harness: Communicator
               done.push(tag);
             }),
           );
-          assert.deepEqual(done, [...done].sort((a, b) => a - b));
+          assert.deepEqual(
+            done,
+            [...done].sort((a, b) => a - b),
+          );
           received.forEach((memory, tag) => {
             assertBytes(read(memory), pattern(size, peer, communicator.rank, tag));
           });
@@ -241,9 +249,7 @@ export function describeCommunicator<Memory>(name: string, harness: Communicator
 
     it('the observer sees each exchange with its operation and bytes', async () => {
       const seen: Parameters<CommunicatorObserver['exchanged']>[0][][] = [[], []];
-      const [a, b] = pair(
-        await open(2, { observers: seen.map((events) => ({ exchanged: (event) => void events.push(event) })) }),
-      );
+      const [a, b] = pair(await open(2, { observers: seen.map((events) => ({ exchanged: (event) => void events.push(event) })) }));
       await Promise.all([a.exchange(send(1, [empty(10), empty(20)])), b.exchange(receive(0, [empty(30)]))]);
       assert.deepEqual(
         seen.map((events) => events.map(({ operation, sentBytes, receivedBytes }) => [operation, sentBytes, receivedBytes])),
@@ -483,7 +489,12 @@ export function describeCommunicator<Memory>(name: string, harness: Communicator
   }
 
   function receiveFromAll({ rank, worldSize }: Communicator<Memory>): Exchange<Memory> {
-    return { operation: 'test', tag: 1, sends: [], receives: others(rank, worldSize).map((peer) => ({ peer, parts: [fill(new Uint8Array(4))] })) };
+    return {
+      operation: 'test',
+      tag: 1,
+      sends: [],
+      receives: others(rank, worldSize).map((peer) => ({ peer, parts: [fill(new Uint8Array(4))] })),
+    };
   }
 }
 

@@ -95,10 +95,12 @@ export class Coordinator {
     const { rank, worldSize, instance } = applicant;
     const seated = this.#seats.get(rank);
     if (worldSize !== this.#worldSize) {
-      return mismatch(
-        `rank ${String(rank)} was started for ${String(worldSize)} ranks, this gang has ${String(this.#worldSize)}`,
-        { rank, field: 'worldSize', value: worldSize, expected: this.#worldSize },
-      );
+      return mismatch(`rank ${String(rank)} was started for ${String(worldSize)} ranks, this gang has ${String(this.#worldSize)}`, {
+        rank,
+        field: 'worldSize',
+        value: worldSize,
+        expected: this.#worldSize,
+      });
     }
     if (!Number.isInteger(rank) || rank < 0 || rank >= this.#worldSize) {
       const allowed = `0…${String(this.#worldSize - 1)}`;

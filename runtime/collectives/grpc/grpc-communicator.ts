@@ -86,7 +86,7 @@ export class GrpcCommunicator implements Communicator {
       return communicator;
     } catch (error) {
       const cause = signal.aborted ? cancelled(error) : toSdxlError(error);
-      if (communicator === undefined) await reception.destroy(cause);
+      if (communicator === undefined) await reception.refuse(cause, options.timeouts.abortMs);
       else await communicator.abort(cause);
       throw error;
     }
@@ -154,16 +154,14 @@ export class GrpcCommunicator implements Communicator {
     throw absent.lost(`${why} within ${String(timeoutMs)} ms`, cause);
   }
 
-  #run(kind: MessageKind, exchange: Exchange, signal: AbortSignal | undefined): Promise<void> {
-    try {
-      this.failed.throwIfAborted();
-      signal?.throwIfAborted();
-      if (this.#closing) throw new Error(`${exchange.operation}#${String(exchange.tag)} was called after close`);
-      for (const message of exchange.sends) this.#peer(message, exchange);
-      for (const message of exchange.receives) this.#peer(message, exchange);
-    } catch (error) {
-      return Promise.reject(error as Error);
-    }
+  async #run(kind: MessageKind, exchange: Exchange, signal: AbortSignal | undefined): Promise<void> {
+    this.failed.throwIfAborted();
+    signal?.throwIfAborted();
+    if (this.#closing) throw new Error(`${exchange.operation}#${String(exchange.tag)} was called after close`);
+    for (const message of exchange.sends) this.#peer(message, exchange);
+    for (const message of exchange.receives) this.#peer(message, exchange);
+
+    // Nothing above has touched a message: a call that is refused leaves the order of the others alone.
     const { timeouts, observer } = this.#options;
     const pending = new PendingExchange(kind, exchange, timeouts.exchangeMs, this.#pendingEvents, observer, signal);
     this.#pending.add(pending);
@@ -182,7 +180,7 @@ export class GrpcCommunicator implements Communicator {
     } catch (error) {
       this.#fail(toSdxlError(error));
     }
-    return pending.promise;
+    await pending.promise;
   }
 
   #peer({ peer: rank }: Message, exchange: Exchange): Peer {
@@ -258,12 +256,7 @@ export class GrpcCommunicator implements Communicator {
   }
 }
 
-async function rendezvous(
-  options: ResolvedOptions,
-  reception: Reception,
-  metadata: Metadata,
-  signal: AbortSignal,
-): Promise<Roster> {
+async function rendezvous(options: ResolvedOptions, reception: Reception, metadata: Metadata, signal: AbortSignal): Promise<Roster> {
   const { rank, worldSize, fingerprint, coordinator, timeouts } = options;
   const address = { host: advertisedHost(options), port: reception.port };
   if (rank === 0) return reception.coordinate({ rank, worldSize, address, fingerprint }, timeouts.rendezvousMs, signal);

@@ -3,6 +3,7 @@ import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { Server, ServerCredentials, type ConnectionInjector, type ServerWritableStream } from '@grpc/grpc-js';
 import { SdxlError } from '../../errors/index.js';
 import { formatAddress } from './channel.js';
+import { Condition } from './condition.js';
 import type { OutgoingFrame } from './frame.js';
 import { protocol, type Address, type JoinEvent, type JoinRequest, type Notice, type Subscription } from './protocol.js';
 import { requireToken } from './token.js';
@@ -25,15 +26,23 @@ export class Host {
   readonly #listener: NetServer;
   readonly #server: Server;
   readonly #injector: ConnectionInjector;
-  readonly #sockets: ReadonlySet<Socket>;
+  readonly #sockets = new Set<Socket>();
+  readonly #changed = new Condition();
 
-  private constructor(listener: NetServer, server: Server, injector: ConnectionInjector, sockets: ReadonlySet<Socket>) {
+  private constructor(listener: NetServer, server: Server, injector: ConnectionInjector) {
     const address = listener.address();
     this.port = typeof address === 'object' && address !== null ? address.port : 0;
     this.#listener = listener;
     this.#server = server;
     this.#injector = injector;
-    this.#sockets = sockets;
+    listener.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => {
+        this.#sockets.delete(socket);
+        this.#changed.notify();
+      });
+      injector.injectConnection(socket);
+    });
   }
 
   /** Binds and serves. Rejects with ADDRESS_UNAVAILABLE when the address cannot be bound. */
@@ -52,13 +61,8 @@ export class Host {
     else server.addService({ ...service, join }, { ...implementation, join: handlers.join });
 
     // The sockets are this class's own: gRPC's shutdown waits for the far end, which a rank that hangs never answers.
-    const sockets = new Set<Socket>();
     const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-    const listener = createServer((socket) => {
-      sockets.add(socket);
-      socket.once('close', () => sockets.delete(socket));
-      injector.injectConnection(socket);
-    });
+    const listener = createServer();
     try {
       await new Promise<void>((resolve, reject) => {
         listener.on('error', reject);
@@ -69,7 +73,12 @@ export class Host {
       server.forceShutdown();
       throw addressUnavailable(address, error);
     }
-    return new Host(listener, server, injector, sockets);
+    return new Host(listener, server, injector);
+  }
+
+  /** Resolves once no caller is connected any more, at the latest after `timeoutMs`. */
+  async deserted(timeoutMs: number): Promise<void> {
+    await this.#changed.until(() => this.#sockets.size === 0, timeoutMs);
   }
 
   /** Stops listening and cuts every connection; resolves when the last socket is closed. */

@@ -54,7 +54,7 @@ export class Inbox {
     this.#posted.push(receive);
     let frame;
     while (this.#posted.length > 0 && (frame = this.#early.shift()) !== undefined) {
-      this.#earlyBytes -= frame.payload.byteLength;
+      this.#earlyBytes -= weight(frame);
       this.#fill(frame);
     }
     if (this.#paused && this.#earlyBytes <= this.#maxBufferedBytes / 2) {
@@ -71,7 +71,7 @@ export class Inbox {
       return;
     }
     this.#early.push(frame);
-    this.#earlyBytes += frame.payload.byteLength;
+    this.#earlyBytes += weight(frame);
     if (this.#earlyBytes > this.#maxBufferedBytes && !this.#paused) {
       this.#paused = true;
       this.#source?.pause();
@@ -155,6 +155,11 @@ export class Inbox {
   #violation(message: string, fields: Readonly<Record<string, string | number>>): SdxlError {
     return new SdxlError('PROTOCOL_VIOLATION', message, { fields: { rank: this.#peer, ...fields } });
   }
+}
+
+/** What a waiting frame costs: empty ones are not free either. */
+function weight(frame: IncomingFrame): number {
+  return frame.payload.byteLength + 256;
 }
 
 function describe(kind: MessageKind, tag: number, totalBytes: number): string {

@@ -59,19 +59,13 @@ export function resolveOptions(options: GrpcCommunicatorOptions): ResolvedOption
   require(Number.isInteger(rank) && rank >= 0 && rank < worldSize, 'rank', rank, `0…${String(worldSize - 1)}`);
   require(isPort(coordinator.port) && coordinator.port !== 0, 'coordinator.port', coordinator.port, '1…65535');
   require(isPort(listen.port), 'listen.port', listen.port, '0…65535');
-  require(
-    rank !== 0 || listen.port === 0 || listen.port === coordinator.port,
-    'listen.port',
-    listen.port,
-    "0 or the coordinator's port on rank 0",
-  );
+  require(rank !== 0 ||
+    listen.port === 0 ||
+    listen.port === coordinator.port, 'listen.port', listen.port, "0 or the coordinator's port on rank 0");
   require(token.length > 0, 'token', '', 'a non-empty secret');
-  require(
-    timeouts.heartbeatTimeoutMs >= 2 * timeouts.heartbeatIntervalMs,
-    'timeouts.heartbeatTimeoutMs',
-    timeouts.heartbeatTimeoutMs,
-    `at least two intervals of ${String(timeouts.heartbeatIntervalMs)}`,
-  );
+  require(timeouts.heartbeatTimeoutMs >=
+    2 *
+      timeouts.heartbeatIntervalMs, 'timeouts.heartbeatTimeoutMs', timeouts.heartbeatTimeoutMs, `at least two intervals of ${String(timeouts.heartbeatIntervalMs)}`);
   for (const [name, value] of Object.entries(timeouts)) {
     require(value > 0 && value < 2 ** 31, `timeouts.${name}`, value, '1…2147483647 ms');
   }

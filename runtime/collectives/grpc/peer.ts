@@ -76,13 +76,7 @@ export class Peer {
   async connect(subscription: Subscription, metadata: Metadata): Promise<void> {
     const { watch, receive } = protocol();
     const client = createClient(this.address);
-    const health = client.makeServerStreamRequest(
-      watch.path,
-      watch.requestSerialize,
-      watch.responseDeserialize,
-      subscription,
-      metadata,
-    );
+    const health = client.makeServerStreamRequest(watch.path, watch.requestSerialize, watch.responseDeserialize, subscription, metadata);
     this.#client = client;
     this.#watch = health;
     try {

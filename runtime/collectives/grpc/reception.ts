@@ -90,15 +90,18 @@ export class Reception {
     for (const subscribe of early) subscribe();
   }
 
-  /** Refuses who still waits for the gang to form, with the reason, and releases every socket. Idempotent. */
-  async destroy(reason?: SdxlError): Promise<void> {
+  /** No gang has formed: who waits for it is told the reason, for `graceMs` at most, then every socket is released. */
+  async refuse(reason: SdxlError, graceMs: number): Promise<void> {
+    this.#coordinator?.fail(reason);
+    // A rank that has read its refusal hangs up.
+    if (this.#coordinator !== undefined) await this.#host?.deserted(graceMs);
+    await this.destroy();
+  }
+
+  /** Releases every socket. Idempotent. */
+  async destroy(): Promise<void> {
     if (this.#destroyed) return;
     this.#destroyed = true;
-    if (reason !== undefined && this.#coordinator !== undefined) {
-      this.#coordinator.fail(reason);
-      // Lets the refusals leave before their connections are cut.
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
     await this.#host?.destroy();
   }
 

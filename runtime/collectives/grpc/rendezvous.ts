@@ -8,7 +8,7 @@ import { backoffMs, createClient, formatAddress, hostOfPeer } from './channel.js
 import { rendezvousTimeout, type Applicant, type Coordinator } from './coordinator.js';
 import { asPeerError, failureOf, fromFailure, statusOf } from './failure.js';
 import type { JoinCall } from './host.js';
-import { protocol, type Address, type JoinRequest, type Roster } from './protocol.js';
+import { protocol, type Address, type JoinEvent, type JoinRequest, type Roster } from './protocol.js';
 
 const emptyFingerprint: Fingerprint = { version: '', modelDigest: '', backend: '', dtype: '', mesh: '', plan: '', job: '' };
 
@@ -93,9 +93,18 @@ function callJoin(
   };
   signal.addEventListener('abort', cancel, { once: true });
   return new Promise<Roster>((resolve, reject) => {
-    call.on('data', (event) => {
-      if (event.event === 'roster') resolve(event.roster);
-      else if (event.event === 'waiting') waiting(event.waiting.missing);
+    call.on('data', (event: JoinEvent) => {
+      switch (event.event) {
+        case 'waiting':
+          waiting(event.waiting.missing);
+          break;
+        case 'roster':
+          if (isComplete(event.roster, request)) resolve(event.roster);
+          else reject(incomplete(event.roster, coordinator));
+          break;
+        default:
+          event satisfies never;
+      }
     });
     call.on('error', (error: ServiceError) => {
       reject(refusal(error, coordinator) ?? error);
@@ -134,6 +143,18 @@ function refusal(error: ServiceError, coordinator: Address): SdxlError | undefin
     default:
       return undefined;
   }
+}
+
+function isComplete({ members }: Roster, { worldSize }: JoinRequest): boolean {
+  return members.length === worldSize && members.every(({ rank, address }, index) => rank === index && address !== null);
+}
+
+function incomplete({ members }: Roster, coordinator: Address): SdxlError {
+  return new SdxlError(
+    'PROTOCOL_VIOLATION',
+    `rank 0 at ${formatAddress(coordinator)} sent a roster that is not the gang's: ranks ${members.map(({ rank }) => rank).join(', ')}`,
+    { fields: { rank: 0, host: coordinator.host, port: coordinator.port } },
+  );
 }
 
 function coordinatorSilent(coordinator: Address, timeoutMs: number, cause: unknown): SdxlError {

@@ -49,7 +49,15 @@ describe('frame', () => {
       fc.property(headers, fc.uint8Array({ maxLength: 50 }), fc.boolean(), (header, payload, unknownFirst) => {
         const written = Buffer.from(Frame.encode(Frame.fromObject({ ...plain(header), payload })).finish());
         // Fields 20 to 23, one of each wire type.
-        const unknown = protobuf.Writer.create().uint32(160).uint64(77).uint32(169).fixed64(5).uint32(178).string('x').uint32(189).fixed32(1);
+        const unknown = protobuf.Writer.create()
+          .uint32(160)
+          .uint64(77)
+          .uint32(169)
+          .fixed64(5)
+          .uint32(178)
+          .string('x')
+          .uint32(189)
+          .fixed32(1);
         const extra = Buffer.from(unknown.finish());
         const frame = decodeFrame(Buffer.concat(unknownFirst ? [extra, written] : [written, extra]));
         assert.deepEqual(plain(frame), plain(header));
@@ -78,7 +86,13 @@ describe('frame', () => {
   });
 
   it('never exceeds the limit the client sets', () => {
-    const largest = { kind: 'barrier', sequence: 2 ** 32 - 1, tag: 2 ** 32 - 1, totalBytes: Number.MAX_SAFE_INTEGER, offset: Number.MAX_SAFE_INTEGER } as const;
+    const largest = {
+      kind: 'barrier',
+      sequence: 2 ** 32 - 1,
+      tag: 2 ** 32 - 1,
+      totalBytes: Number.MAX_SAFE_INTEGER,
+      offset: Number.MAX_SAFE_INTEGER,
+    } as const;
     const bytes = encodeFrame({ ...largest, pieces: [new Uint8Array(maxFramePayloadBytes)], payloadBytes: maxFramePayloadBytes });
     assert.ok(bytes.length <= maxFrameBytes);
   });
