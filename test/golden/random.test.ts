@@ -1,4 +1,4 @@
-/** Normal numbers equal torch's within 1e-6 (test/fixtures/make_goldens.py says why not exactly). */
+/** Normal numbers equal torch's within 5e-7, one unit in the last place (test/fixtures/make_goldens.py says why not exactly). */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
@@ -22,7 +22,7 @@ for (const { seed, shapes, calls } of goldens) {
       assert.deepEqual(made, shape);
       assert.equal(data.length, expected.length);
       const error = expected.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (data[index] ?? NaN))), 0);
-      assert.ok(error <= 1e-6, `call ${String(call)}: ${String(error)}`);
+      assert.ok(error <= 5e-7, `call ${String(call)}: ${String(error)}`);
     }
   });
 }
