@@ -13,7 +13,7 @@ export function renderApiReference({ group, version, kind, plural, shortName, sc
 ${schema.description ?? ''}
 
 Resource \`${plural}.${group}\`, short name \`${shortName}\`, namespaced. \`sdxl validate -f job.yaml\` checks a file against everything below,
-as an API server does. Unknown fields are errors. Fields marked * are required.
+as an API server does. Unknown fields are errors. Fields marked * are required. A whole job: [sdxljob.yaml](../manifests/samples/sdxljob.yaml).
 
 ## metadata
 
