@@ -96,6 +96,25 @@ test('the two paddings, and room for 75 tokens', async () => {
   }
 });
 
+test('of added tokens that start together the longest is taken', async () => {
+  const path = await copyOfFixture();
+  const config = await parse(join(path, 'tokenizer_config.json'));
+  const more = {
+    1024: { content: 'a<', normalized: false },
+    1025: { content: 'a<b', normalized: false },
+    1026: { content: 'A+', normalized: true },
+  };
+  config['added_tokens_decoder'] = { ...(config['added_tokens_decoder'] as Json), ...more };
+  await writeFile(join(path, 'tokenizer_config.json'), JSON.stringify(config));
+  const tokenizer = await ClipTokenizer.open(path);
+  const ids = (prompt: string): number[] =>
+    [...tokenizer.encode(prompt).inputIds.slice(1, tokenizer.encode(prompt).eosPosition)].map(Number);
+  assert.deepEqual(ids('a<ba<'), [1025, 1024]);
+  assert.deepEqual(ids('A<'), ids('A <'), 'as typed: no other case');
+  assert.deepEqual(ids('a+A+'), [1026, 1026]);
+  assert.equal(tokenizer.decode([1025, 1026]), 'a<bA+');
+});
+
 test('a lone surrogate is a replacement character', async () => {
   const tokenizer = await ClipTokenizer.open(fixture);
   assert.deepEqual(tokenizer.encode('\ud800x').inputIds, tokenizer.encode('\ufffdx').inputIds);
@@ -106,6 +125,7 @@ test('eosPosition: largest id for the legacy 2, else the first of that id', () =
   assert.equal(eosPosition(ids, 2), 2);
   assert.equal(eosPosition(ids, 7), 3);
   assert.equal(eosPosition(ids, 9), 2);
+  assert.equal(eosPosition(ids, 5), 0);
   assert.equal(eosPosition(BigInt64Array.of(0n, 0n), 2), 0);
   assert.throws(() => eosPosition(ids, 49407), failure(/eos_token_id 49407 is not among/));
 });
