@@ -3,7 +3,7 @@ import js from '@eslint/js';
 import { createNodeResolver, importX } from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
 
-const ground = ['errors', 'tensor', 'package-root.ts'];
+const ground = ['errors', 'tensor', 'files', 'package-root.ts'];
 const communicator = 'collectives/communicator.ts';
 
 /** What each folder of runtime/ may import from runtime/, besides itself. */

@@ -3,9 +3,10 @@
  * build the same engine at once; the first rename wins and the other's copy is dropped, so no lock is needed on shared volumes.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
+import { ensureDirectory } from '../files/index.js';
 
 /** Raised when the layout of cached engines changes; part of every key. */
 const cacheFormat = 1;
@@ -53,7 +54,8 @@ export class EngineCache {
       const files = new Map<string, Uint8Array>();
       for (const [name, expected] of Object.entries(manifest.files)) {
         const content = await readFile(join(directory, name));
-        if (content.byteLength !== expected.sizeBytes) throw new Error(`${name} has ${String(content.byteLength)} bytes of ${String(expected.sizeBytes)}`);
+        if (content.byteLength !== expected.sizeBytes)
+          throw new Error(`${name} has ${String(content.byteLength)} bytes of ${String(expected.sizeBytes)}`);
         if (digest(content) !== expected.sha256) throw new Error(`${name} does not match its digest`);
         files.set(name, content);
       }
@@ -70,8 +72,8 @@ export class EngineCache {
     const target = this.directoryOf(key);
     const staging = join(this.root, 'staging', `${key}-${randomUUID()}`);
     try {
-      await mkdir(staging, { recursive: true });
-      await mkdir(join(this.root, 'engines'), { recursive: true });
+      await ensureDirectory(staging);
+      await ensureDirectory(join(this.root, 'engines'));
       for (const [name, content] of files) await writeDurably(join(staging, name), content);
       const manifest: Manifest = {
         format: cacheFormat,
@@ -85,10 +87,14 @@ export class EngineCache {
       return target;
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new SdxlError('ENGINE_CACHE_UNWRITABLE', `cannot write the engine cache ${this.root}: ${reason}; choose another with --cache-dir`, {
-        fields: { directory: this.root },
-        cause,
-      });
+      throw new SdxlError(
+        'ENGINE_CACHE_UNWRITABLE',
+        `cannot write the engine cache ${this.root}: ${reason}; choose another with --cache-dir`,
+        {
+          fields: { directory: this.root },
+          cause,
+        },
+      );
     } finally {
       await rm(staging, { recursive: true, force: true });
     }
@@ -97,7 +103,7 @@ export class EngineCache {
   /** Takes a damaged engine out of the way first, so that nobody reads it half removed. */
   async #discard(directory: string): Promise<void> {
     const aside = join(this.root, 'staging', `damaged-${randomUUID()}`);
-    await mkdir(join(this.root, 'staging'), { recursive: true });
+    await ensureDirectory(join(this.root, 'staging'));
     await rename(directory, aside).catch((error: unknown) => {
       if (!isMissing(error)) throw error;
     });

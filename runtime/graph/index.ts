@@ -31,3 +31,4 @@ export { typeOf, type Graph, type GraphInput, type GraphOutput, type GraphWeight
 export { GraphBuilder, type Value } from './builder.js';
 export { verify } from './verify.js';
 export { printGraph } from './print.js';
+export { countFlops } from './flops.js';

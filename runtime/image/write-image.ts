@@ -1,9 +1,10 @@
 /** Writes images so that each exists whole or not at all, with the JSON of its parameters beside it. */
 import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SdxlError } from '../errors/index.js';
+import { ensureDirectory } from '../files/index.js';
 import { requireFinite, requireImageShape, requireNotFlat, type FloatImage } from './check-image.js';
 import { parametersAsJson, parametersAsText, type ImageParameters } from './parameters.js';
 import { encodePng, quantize } from './png.js';
@@ -43,7 +44,7 @@ export async function writeImage(
   let orphan: string | undefined;
   try {
     signal?.throwIfAborted();
-    await mkdir(directory, { recursive: true });
+    await ensureDirectory(directory);
     await writeSynced(temporary.json, json, signal);
     await writeSynced(temporary.png, png, signal);
     signal?.throwIfAborted();
@@ -69,7 +70,7 @@ export async function assertWritable(path: string): Promise<void> {
   const directory = dirname(resolve(path));
   const probe = temporaryPath(directory);
   try {
-    await mkdir(directory, { recursive: true });
+    await ensureDirectory(directory);
     for (const target of [path, sidecarPath(path)]) {
       if ((await statOrUndefined(target))?.isDirectory() === true) throw systemError('EISDIR', `${target} is a directory`);
     }

@@ -5,7 +5,7 @@ import type { VaeConfig } from './vae-config.js';
 
 /**
  * Input: `latents` `[batch, latentChannels, height, width]` as the denoiser leaves them (the scaling factor is applied here).
- * Output: `image` `[batch, 3, f·height, f·width]`, nominally in [0, 1], not clamped.
+ * Output: `image` `[batch, 3, f·height, f·width]`, nominally in [−1, 1], not clamped.
  */
 export function buildVaeDecoder(config: VaeConfig): Graph {
   const b = new GraphBuilder('vae_decoder');
@@ -30,8 +30,7 @@ export function buildVaeDecoder(config: VaeConfig): Graph {
   });
 
   h = b.activation('decoder.conv_act', 'silu', groupNorm(b, 'decoder.conv_norm_out', h, norm.groups, norm.epsilon));
-  h = conv2d(b, 'decoder.conv_out', h, config.outChannels, { kernel: 3 });
-  b.output('image', b.affine('denormalize', h, 0.5, 0.5));
+  b.output('image', conv2d(b, 'decoder.conv_out', h, config.outChannels, { kernel: 3 }));
   return b.finish();
 }
 

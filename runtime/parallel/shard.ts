@@ -87,7 +87,8 @@ class ShardingPass {
     for (const node of graph.nodes) {
       if (this.#needsHalo(node)) this.#sources.set(node, haloSource(graph, this.#producers, node.inputs[0] ?? -1));
     }
-    for (const { name, value } of graph.inputs) this.#values.set(value, this.#b.input(name, typeOf(graph, value).shape, typeOf(graph, value).dtype));
+    for (const { name, value } of graph.inputs)
+      this.#values.set(value, this.#b.input(name, typeOf(graph, value).shape, typeOf(graph, value).dtype));
     for (const { key, value, shape } of graph.weights) this.#values.set(value, this.#b.weight(key, shape));
     for (const node of graph.nodes) this.#rewrite(node);
     for (const { name, value } of graph.outputs) this.#b.output(name, this.#gatherOutput(name, value));

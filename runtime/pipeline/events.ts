@@ -5,7 +5,13 @@ export type Stage = 'encode' | 'denoise' | 'decode' | 'write';
 
 export type PipelineEvent =
   /** An engine is ready to run: built now or found in the cache. */
-  | { readonly type: 'engine'; readonly component: string; readonly cached: boolean; readonly buildSeconds: number; readonly loadSeconds: number }
+  | {
+      readonly type: 'engine';
+      readonly component: string;
+      readonly cached: boolean;
+      readonly buildSeconds: number;
+      readonly loadSeconds: number;
+    }
   | { readonly type: 'stage-started'; readonly image: number; readonly stage: Stage }
   | { readonly type: 'stage-ended'; readonly image: number; readonly stage: Stage; readonly seconds: number }
   /** A denoising step ended; `step` counts from 1. */

@@ -21,3 +21,9 @@ export interface JobRequest {
   /** Path of image 0; see {@link imagePath} for the others. */
   readonly output: string;
 }
+
+/** Where image i goes: the output itself for a single image, else `<name>-<i>.png`. */
+export function imagePath({ output, numImages }: JobRequest, image: number): string {
+  if (numImages === 1) return output;
+  return `${output.replace(/\.png$/i, '')}-${String(image)}.png`;
+}

@@ -4,9 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { ensureDirectory } from '../files/index.js';
 import { damagedFileAdvice, weightsError } from './weights-error.js';
 
 export interface DigestOptions {
@@ -104,7 +105,7 @@ function parseRecord(text: string): (Identity & { readonly sha256: string }) | u
 
 /** Published by rename: ranks that start together may write the same record at the same time. */
 async function remember(folder: string, record: string, content: Identity & { sha256: string }): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await ensureDirectory(folder);
   const temporary = `${record}.${String(process.pid)}.${String(process.hrtime.bigint())}`;
   try {
     await writeFile(temporary, `${JSON.stringify(content)}\n`);

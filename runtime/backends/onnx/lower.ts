@@ -80,7 +80,10 @@ class Lowering {
   /** Sizes as an int64 tensor. */
   sizes(dims: readonly Dim[]): string {
     if (dims.every((dim) => typeof dim === 'number')) return this.w.ints(dims);
-    const name = `shape_${dims.map(String).join('_').replaceAll(/[^A-Za-z0-9_]/g, '.')}`;
+    const name = `shape_${dims
+      .map(String)
+      .join('_')
+      .replaceAll(/[^A-Za-z0-9_]/g, '.')}`;
     this.#shapeInputs.set(name, { name, dims });
     return name;
   }
@@ -100,9 +103,13 @@ class Lowering {
       return key;
     }
     if (location.dtype !== 'f16') {
-      throw new SdxlError('WEIGHTS_INVALID', `${location.file}: ${key} is ${location.dtype}; this backend reads f32 and f16: convert the file`, {
-        fields: { file: location.file, tensor: key, found: location.dtype, expected: 'f32 or f16' },
-      });
+      throw new SdxlError(
+        'WEIGHTS_INVALID',
+        `${location.file}: ${key} is ${location.dtype}; this backend reads f32 and f16: convert the file`,
+        {
+          fields: { file: location.file, tensor: key, found: location.dtype, expected: 'f32 or f16' },
+        },
+      );
     }
     // Folded into an f32 constant when the session opens.
     this.w.weight({ ...location, name: `${key}:f16` });
@@ -192,7 +199,9 @@ const lowerings: { readonly [Op in OpName]: LowerOp<Op> } = {
     const { dim, flipSinToCos, shift, maxPeriod } = node.params;
     const half = dim / 2;
     // In fp32 as torch does: exponent, then exp.
-    const frequencies = Array.from({ length: half }, (_, i) => Math.fround(Math.exp(Math.fround((-Math.log(maxPeriod) * i) / (half - shift)))));
+    const frequencies = Array.from({ length: half }, (_, i) =>
+      Math.fround(Math.exp(Math.fround((-Math.log(maxPeriod) * i) / (half - shift)))),
+    );
     const column = l.w.node('Unsqueeze', [values, l.w.ints([1])]);
     const angles = l.w.node('Mul', [column, l.w.floats([1, half], frequencies)]);
     const [sin, cos] = [l.w.node('Sin', [angles]), l.w.node('Cos', [angles])];

@@ -1,7 +1,17 @@
 /** The portable backend: ONNX Runtime on the CPU, in a worker thread, weights mapped from their safetensors files. */
 import { basename, dirname } from 'node:path';
 import type { Communicator } from '../../collectives/communicator.js';
-import { digest, EngineCache, engineKey, partition, valueName, type Backend, type Component, type Engine, type Executor } from '../../engine/index.js';
+import {
+  digest,
+  EngineCache,
+  engineKey,
+  partition,
+  valueName,
+  type Backend,
+  type Component,
+  type Engine,
+  type Executor,
+} from '../../engine/index.js';
 import { SdxlError } from '../../errors/index.js';
 import { printGraph } from '../../graph/index.js';
 import { packageVersion } from '../../package-root.js';
@@ -101,7 +111,6 @@ function segmentFile(index: number): string {
   return `segment-${String(index).padStart(3, '0')}.onnx`;
 }
 
-
 /** Where every weight of the graph lies; checks presence, shape and dtype. All files must lie in one folder. */
 function weightLayout(component: Component): { readonly locate: WeightLocator; readonly layout: string; readonly directory: string } {
   const located = new Map<string, ReturnType<WeightLocator>>();
@@ -115,9 +124,13 @@ function weightLayout(component: Component): { readonly locate: WeightLocator; r
   }
   const [directory = component.weights.directory, ...others] = directories;
   if (others.length > 0) {
-    throw new SdxlError('WEIGHTS_INVALID', `the files of ${component.weights.directory} lie in several folders: ${[...directories].join(', ')}`, {
-      fields: { directories: [...directories] },
-    });
+    throw new SdxlError(
+      'WEIGHTS_INVALID',
+      `the files of ${component.weights.directory} lie in several folders: ${[...directories].join(', ')}`,
+      {
+        fields: { directories: [...directories] },
+      },
+    );
   }
   const locate: WeightLocator = (key) => {
     const location = located.get(key);

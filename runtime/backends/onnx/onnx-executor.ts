@@ -46,7 +46,8 @@ export class OnnxExecutor implements Executor {
     const changed: WireTensor[] = [];
     for (const { name } of this.plan.graph.inputs) {
       const input = inputs[name];
-      if (input !== undefined && this.#sent.get(name) !== input) changed.push({ name, dtype: input.dtype, shape: input.shape, data: input.data });
+      if (input !== undefined && this.#sent.get(name) !== input)
+        changed.push({ name, dtype: input.dtype, shape: input.shape, data: input.data });
     }
     const { worker, id } = this.#options;
     if (sized.shared !== undefined) new Int32Array(sized.shared.control).fill(0);

@@ -65,12 +65,7 @@ export interface Groups {
   readonly world: readonly number[];
 }
 
-export function schedulePlan(
-  plan: Plan,
-  shapeInputs: readonly (readonly ShapeInput[])[],
-  symbols: SymbolValues,
-  groups: Groups,
-): Schedule {
+export function schedulePlan(plan: Plan, shapeInputs: readonly (readonly ShapeInput[])[], symbols: SymbolValues, groups: Groups): Schedule {
   const { graph } = plan;
   const sizeOf = (value: ValueId): number => {
     const { dtype, shape } = typeOf(graph, value);

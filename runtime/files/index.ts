@@ -1,0 +1,2 @@
+/** What Node's file system calls leave to be wished for. On the ground floor: knows nothing of what is stored. */
+export { ensureDirectory } from './ensure-directory.js';

@@ -1,0 +1,48 @@
+/** The four networks of a model as the graphs one rank of a mesh runs. */
+import { createHash } from 'node:crypto';
+import type { Component } from '../engine/index.js';
+import { printGraph, verify, type Graph } from '../graph/index.js';
+import { buildClipText, buildUnet, buildVaeDecoder } from '../models/index.js';
+import { decodeMesh, placeInMesh, shard, type Mesh } from '../parallel/index.js';
+import type { Model, TextEncoderParts } from './model.js';
+
+export interface ModelComponents {
+  readonly textEncoder: Component;
+  readonly textEncoder2: Component;
+  readonly unet: Component;
+  readonly vaeDecoder: Component;
+}
+
+export interface ComponentPlan {
+  readonly components: ModelComponents;
+  /** Equal on every rank that runs the same graphs; compared at rendezvous. */
+  readonly digest: string;
+}
+
+/** Builds and shards every network. Text encoders run whole on each rank; the VAE decodes bands over all ranks. */
+export function planComponents(model: Model, mesh: Mesh, rank: number): ComponentPlan {
+  const { textEncoder, textEncoder2, unet, vae } = model.parts;
+  const { patchGroup } = placeInMesh(mesh, rank);
+  const decodeGroup = placeInMesh(decodeMesh(mesh), rank).patchGroup;
+  const components: ModelComponents = {
+    textEncoder: { graph: clip(textEncoder, 'text_encoder'), weights: textEncoder.weights, patchGroup: [rank] },
+    textEncoder2: { graph: clip(textEncoder2, 'text_encoder_2'), weights: textEncoder2.weights, patchGroup: [rank] },
+    unet: { graph: shard(verified(buildUnet(unet.config)), mesh), weights: unet.weights, patchGroup },
+    vaeDecoder: { graph: shard(verified(buildVaeDecoder(vae.config)), decodeMesh(mesh)), weights: vae.weights, patchGroup: decodeGroup },
+  };
+  const digest = createHash('sha256');
+  for (const { graph } of Object.values(components)) digest.update(printGraph(graph));
+  return { components, digest: digest.digest('hex') };
+}
+
+/** Older transformers prefix every key with `text_model.`; newer ones may not. */
+function clip(parts: TextEncoderParts, name: string): Graph {
+  const prefix = 'text_model.';
+  const prefixed = parts.weights.has(`${prefix}embeddings.token_embedding.weight`);
+  return verified(buildClipText(parts.config, name, prefixed ? prefix : ''));
+}
+
+function verified(graph: Graph): Graph {
+  verify(graph);
+  return graph;
+}

@@ -1,0 +1,111 @@
+/** What an image is conditioned on: both text encoders' states, the pooled projection, the size ids (Podell et al. 2023, 2.2). */
+import type { Executor } from '../engine/index.js';
+import { float32, int64, tensor, type Tensor } from '../tensor/index.js';
+import { eosPosition } from '../tokenizer/index.js';
+import type { Model, TextEncoderParts } from './model.js';
+import type { ImageRequest } from './request.js';
+
+/** One prompt's embeddings. */
+export interface PromptEmbedding {
+  /** `[1, tokens, hidden1 + hidden2]`. */
+  readonly promptEmbeds: Tensor<'f32'>;
+  /** `[1, projectionDim]`. */
+  readonly pooledPromptEmbeds: Tensor<'f32'>;
+}
+
+/** The UNet's inputs that stay the same over the steps of an image; `batch` is one row per guidance branch. */
+export interface Conditioning {
+  readonly encoder_hidden_states: Tensor<'f32'>;
+  readonly text_embeds: Tensor<'f32'>;
+  readonly time_ids: Tensor<'f32'>;
+}
+
+export interface TextEncoders {
+  readonly textEncoder: Executor;
+  readonly textEncoder2: Executor;
+}
+
+/** Encodes one prompt with both encoders. `onTruncated` is told what did not fit. */
+export async function encodePrompt(
+  model: Model,
+  encoders: TextEncoders,
+  prompt: string,
+  onTruncated: (text: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<PromptEmbedding> {
+  const first = await runEncoder(model.parts.textEncoder, encoders.textEncoder, prompt, onTruncated, signal);
+  const second = await runEncoder(model.parts.textEncoder2, encoders.textEncoder2, prompt, () => undefined, signal);
+  return {
+    promptEmbeds: concatFeatures(output(first, 'hidden_states'), output(second, 'hidden_states')),
+    pooledPromptEmbeds: output(second, 'text_embeds'),
+  };
+}
+
+/** The unconditional branch of guidance (diffusers 0.36 StableDiffusionXLPipeline.encode_prompt). */
+export async function encodeNegative(
+  model: Model,
+  encoders: TextEncoders,
+  request: ImageRequest,
+  positive: PromptEmbedding,
+  onTruncated: (text: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<PromptEmbedding> {
+  if (request.negativePrompt === undefined && model.parts.forceZerosForEmptyPrompt) {
+    return { promptEmbeds: float32(positive.promptEmbeds.shape), pooledPromptEmbeds: float32(positive.pooledPromptEmbeds.shape) };
+  }
+  return encodePrompt(model, encoders, request.negativePrompt ?? '', onTruncated, signal);
+}
+
+/** Stacks the branches this rank runs, in order. Original and target size are the image's own, crops are none. */
+export function conditioning(branches: readonly PromptEmbedding[], request: ImageRequest): Conditioning {
+  const ids = [request.height, request.width, 0, 0, request.height, request.width];
+  return {
+    encoder_hidden_states: stack(branches.map(({ promptEmbeds }) => promptEmbeds)),
+    text_embeds: stack(branches.map(({ pooledPromptEmbeds }) => pooledPromptEmbeds)),
+    time_ids: float32([branches.length, 6], Float32Array.from(branches.flatMap(() => ids))),
+  };
+}
+
+async function runEncoder(
+  parts: TextEncoderParts,
+  executor: Executor,
+  prompt: string,
+  onTruncated: (text: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<Readonly<Record<string, Tensor>>> {
+  const { inputIds, truncatedText } = parts.tokenizer.encode(prompt);
+  if (truncatedText !== undefined) onTruncated(truncatedText);
+  const inputs: Record<string, Tensor> = { input_ids: tensor('i64', [1, inputIds.length], inputIds) };
+  if (parts.config.withProjection) inputs['eos_positions'] = int64([1], [eosPosition(inputIds, parts.config.eosTokenId)]);
+  const { outputs } = await executor.run(inputs, signal);
+  return outputs;
+}
+
+function output(outputs: Readonly<Record<string, Tensor>>, name: string): Tensor<'f32'> {
+  const value = outputs[name];
+  if (value?.dtype !== 'f32') throw new Error(`no f32 output ${name}`);
+  return float32(value.shape, Float32Array.from(value.data as Float32Array));
+}
+
+/** `[1, n, a]` and `[1, n, b]` → `[1, n, a + b]`. */
+function concatFeatures(a: Tensor<'f32'>, b: Tensor<'f32'>): Tensor<'f32'> {
+  const [, tokens = 0, widthA = 0] = a.shape;
+  const widthB = b.shape[2] ?? 0;
+  const joined = float32([1, tokens, widthA + widthB]);
+  for (let token = 0; token < tokens; token++) {
+    joined.data.set(a.data.subarray(token * widthA, (token + 1) * widthA), token * (widthA + widthB));
+    joined.data.set(b.data.subarray(token * widthB, (token + 1) * widthB), token * (widthA + widthB) + widthA);
+  }
+  return joined;
+}
+
+/** Concatenates `[1, …]` tensors to `[n, …]`. */
+function stack(rows: readonly Tensor<'f32'>[]): Tensor<'f32'> {
+  const [first] = rows;
+  if (first === undefined) throw new Error('nothing to stack');
+  const stacked = float32([rows.length, ...first.shape.slice(1)]);
+  rows.forEach((row, index) => {
+    stacked.data.set(row.data, index * first.data.length);
+  });
+  return stacked;
+}

@@ -1,0 +1,80 @@
+/** The denoising loop of one image on a mesh: every rank keeps the whole latents and runs its own band and branch. */
+import type { Executor } from '../engine/index.js';
+import { SdxlError } from '../errors/index.js';
+import type { Mesh } from '../parallel/index.js';
+import type { Schedule, ScheduleRun } from '../schedulers/index.js';
+import { float32, type Tensor } from '../tensor/index.js';
+import { bandInputs, joinBands } from './bands.js';
+import type { Conditioning } from './conditioning.js';
+import type { PipelineObserver } from './events.js';
+
+export interface DenoiseOptions {
+  readonly unet: Executor;
+  readonly mesh: Mesh;
+  readonly rank: number;
+  readonly schedule: Schedule;
+  readonly run: ScheduleRun;
+  readonly conditioning: Conditioning;
+  /** Undefined: no guidance, one branch. */
+  readonly guidanceScale: number | undefined;
+  /** Number of the image in its job, for events. */
+  readonly image: number;
+  readonly observer: PipelineObserver;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Latents `[1, c, h, w]` at the schedule's first noise level → latents without noise. Throws IMAGE_NOT_FINITE naming the step. */
+export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): Promise<Tensor<'f32'>> {
+  const { unet, mesh, rank, schedule, run, conditioning, guidanceScale, image, observer, signal } = options;
+  const localBranches = conditioning.encoder_hidden_states.shape[0] ?? 1;
+  const steps = schedule.timesteps.length;
+  let sample = latents.data;
+  for (let index = 0; index < steps; index++) {
+    const started = performance.now();
+    const scaled = float32(latents.shape, run.scaleModelInput(sample, index));
+    const { outputs, timing } = await unet.run(
+      {
+        ...conditioning,
+        ...bandInputs('sample', repeatBatch(scaled, localBranches), mesh, rank),
+        timestep: float32([1], schedule.timesteps.slice(index, index + 1)),
+      },
+      signal,
+    );
+    const noise = joinBands(outputs['out_sample'] as Tensor<'f32'>, mesh);
+    const guided = guidanceScale === undefined ? noise.data : guide(noise, guidanceScale);
+    checkFinite(guided, index, steps);
+    sample = run.step(guided, index, sample);
+    const { exchangeSeconds, exchanges, sentBytes } = timing;
+    const seconds = (performance.now() - started) / 1000;
+    observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds, exchanges, sentBytes });
+  }
+  return float32(latents.shape, sample);
+}
+
+/** unconditional + scale·(conditional − unconditional), rounded after each operation as float32 tensors are (Ho and Salimans 2022). */
+function guide(branches: Tensor<'f32'>, scale: number): Float32Array {
+  const half = branches.data.length / 2;
+  const factor = Math.fround(scale);
+  return Float32Array.from({ length: half }, (_, index) => {
+    const unconditional = branches.data[index] ?? 0;
+    const difference = Math.fround((branches.data[half + index] ?? 0) - unconditional);
+    return unconditional + Math.fround(factor * difference);
+  });
+}
+
+function repeatBatch(sample: Tensor<'f32'>, times: number): Tensor<'f32'> {
+  if (times === 1) return sample;
+  const repeated = float32([times, ...sample.shape.slice(1)]);
+  for (let index = 0; index < times; index++) repeated.data.set(sample.data, index * sample.data.length);
+  return repeated;
+}
+
+function checkFinite(noise: Float32Array, index: number, steps: number): void {
+  const bad = noise.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  throw new SdxlError(
+    'IMAGE_NOT_FINITE',
+    `the UNet predicted ${String(noise[bad])} in step ${String(index + 1)} of ${String(steps)}: the weights or the dtype cannot carry this image`,
+    { fields: { step: index + 1, steps } },
+  );
+}

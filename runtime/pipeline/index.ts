@@ -1,0 +1,12 @@
+/**
+ * From a prompt to an image, on one rank of a mesh: opens the model, plans its networks, encodes, denoises, decodes, writes.
+ * Sees engines and communicators by their interfaces only; knows neither which backend computes nor how ranks reach each other.
+ */
+export { buildEngines } from './build.js';
+export { planComponents, type ComponentPlan, type ModelComponents } from './components.js';
+export type { PipelineEvent, PipelineObserver, Stage } from './events.js';
+export { runJob, type FinishedImage, type JobOptions } from './job.js';
+export { estimateMemory, type MemoryEstimate } from './memory.js';
+export { Model } from './model.js';
+export { checkRequest, Pipeline, type GeneratedImage, type PipelineOptions } from './pipeline.js';
+export { imagePath, type ImageRequest, type JobRequest } from './request.js';

@@ -1,0 +1,127 @@
+/** A job's images, one after the other: what is complete already is kept, each new one is written by rank 0. */
+import { readFile, stat } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
+import type { Communicator } from '../collectives/communicator.js';
+import { parametersAsJson, sidecarPath, writeImage, type ImageParameters, type JsonValue } from '../image/index.js';
+import { packageVersion } from '../package-root.js';
+import { printMesh, type Mesh } from '../parallel/index.js';
+import type { PipelineObserver, Stage } from './events.js';
+import type { Model } from './model.js';
+import type { GeneratedImage, Pipeline } from './pipeline.js';
+import { imagePath, type ImageRequest, type JobRequest } from './request.js';
+
+export interface JobOptions {
+  readonly model: Model;
+  readonly modelDigest: string;
+  readonly mesh: Mesh;
+  readonly backend: { readonly name: string; readonly dtype: string };
+  readonly communicator: Communicator;
+  /** Keep images of an earlier attempt that are complete and were made from the same parameters. */
+  readonly resume: boolean;
+  readonly observer: PipelineObserver;
+  readonly signal?: AbortSignal;
+}
+
+export interface FinishedImage {
+  readonly image: number;
+  readonly seed: bigint;
+  readonly path: string;
+  readonly skipped: boolean;
+  readonly seconds: number;
+  readonly stages: Readonly<Partial<Record<Stage, number>>>;
+}
+
+/** The exchange in which rank 0 tells which images are complete; beyond the tags of any plan. */
+const resumeTag = 2 ** 32 - 1;
+
+/** Makes every image of the job; all ranks call it alike. An image exists whole or not at all when this rejects. */
+export async function runJob(pipeline: Pipeline, job: JobRequest, options: JobOptions): Promise<FinishedImage[]> {
+  const { communicator, observer, signal } = options;
+  const complete = await agreeOnComplete(job, options);
+  const finished: FinishedImage[] = [];
+  for (let image = 0; image < job.numImages; image++) {
+    const request: ImageRequest = { ...job.first, seed: job.first.seed + BigInt(image) };
+    const path = imagePath(job, image);
+    const started = performance.now();
+    const elapsed = (): number => (performance.now() - started) / 1000;
+    let result: FinishedImage = { image, seed: request.seed, path, skipped: true, seconds: 0, stages: {} };
+    if (complete[image] !== 1) {
+      const generated = await pipeline.generate(request, { image, ...(signal === undefined ? {} : { signal }) });
+      const write = communicator.rank === 0 ? await writeOne(path, request, generated, image, options) : 0;
+      result = { ...result, skipped: false, seconds: elapsed(), stages: { ...generated.stages, write } };
+    }
+    if (communicator.rank === 0) {
+      const { seed, skipped, seconds, stages } = result;
+      observer({ type: 'image', image, seed: String(seed), path, skipped, seconds, stages });
+    }
+    finished.push(result);
+  }
+  return finished;
+}
+
+async function writeOne(
+  path: string,
+  request: ImageRequest,
+  generated: GeneratedImage,
+  image: number,
+  options: JobOptions,
+): Promise<number> {
+  const { observer, mesh, backend, signal } = options;
+  observer({ type: 'stage-started', image, stage: 'write' });
+  const started = performance.now();
+  const details: Record<string, JsonValue> = {
+    mesh: printMesh(mesh),
+    backend: backend.name,
+    dtype: backend.dtype,
+    latencySeconds: { ...generated.stages },
+  };
+  await writeImage(path, generated.image, { ...parametersOf(request, options), details }, signal === undefined ? {} : { signal });
+  const seconds = (performance.now() - started) / 1000;
+  observer({ type: 'stage-ended', image, stage: 'write', seconds });
+  return seconds;
+}
+
+function parametersOf(request: ImageRequest, { model, modelDigest }: JobOptions): ImageParameters {
+  const { negativePrompt, ...rest } = request;
+  return {
+    ...rest,
+    ...(negativePrompt === undefined ? {} : { negativePrompt }),
+    scheduler: model.parts.scheduler.className,
+    model: model.parts.directory,
+    modelDigest,
+    version: packageVersion,
+  };
+}
+
+/** Rank 0 looks, everyone hears: one byte per image. */
+async function agreeOnComplete(job: JobRequest, options: JobOptions): Promise<Uint8Array> {
+  const { communicator, resume, signal } = options;
+  const flags = new Uint8Array(job.numImages);
+  if (!resume) return flags;
+  const peers = Array.from({ length: communicator.worldSize }, (_, rank) => rank).filter((rank) => rank !== communicator.rank);
+  if (communicator.rank === 0) {
+    for (let image = 0; image < job.numImages; image++) flags[image] = (await isComplete(job, image, options)) ? 1 : 0;
+  }
+  const message = { parts: [flags] };
+  const sends = communicator.rank === 0 ? peers.map((peer) => ({ peer, ...message })) : [];
+  const receives = communicator.rank === 0 ? [] : [{ peer: 0, ...message }];
+  if (peers.length > 0) await communicator.exchange({ operation: 'resume', tag: resumeTag, sends, receives }, signal);
+  return flags;
+}
+
+/** The PNG appears last, so where it is, all of it is; the sidecar says what it was made from. */
+async function isComplete(job: JobRequest, image: number, options: JobOptions): Promise<boolean> {
+  const path = imagePath(job, image);
+  const request = { ...job.first, seed: job.first.seed + BigInt(image) };
+  try {
+    await stat(path);
+    const recorded: unknown = JSON.parse(await readFile(sidecarPath(path), 'utf8'));
+    if (typeof recorded !== 'object' || recorded === null) return false;
+    return Object.entries(parametersAsJson(parametersOf(request, options))).every(
+      ([field, value]) => field in recorded && isDeepStrictEqual(Object.getOwnPropertyDescriptor(recorded, field)?.value, value),
+    );
+  } catch {
+    // Missing, unreadable or not JSON: the image is made again.
+    return false;
+  }
+}

@@ -1,0 +1,68 @@
+/** How much memory a rank will need, estimated from the graphs before anything is loaded. */
+import type { Component } from '../engine/index.js';
+import { evaluateShape, type Graph, type SymbolValues, type ValueId } from '../graph/index.js';
+import { byteLength } from '../tensor/index.js';
+import type { Model } from './model.js';
+import type { ModelComponents } from './components.js';
+import type { Mesh } from '../parallel/index.js';
+
+export interface MemoryEstimate {
+  /** Weights as the backend holds them. */
+  readonly weightBytes: Readonly<Record<keyof ModelComponents, number>>;
+  /** The largest sum of activations alive at once, over all components. */
+  readonly activationBytes: number;
+  /** Process, runtime libraries, exchange buffers. */
+  readonly overheadBytes: number;
+  readonly totalBytes: number;
+}
+
+const overheadBytes = 256 * 2 ** 20;
+
+/** For one rank computing in fp32. `guided`: whether guidance doubles the batch of a rank that runs both branches. */
+export function estimateMemory(
+  model: Model,
+  components: ModelComponents,
+  mesh: Mesh,
+  size: { readonly height: number; readonly width: number; readonly guided: boolean },
+): MemoryEstimate {
+  const weights = (component: Component): number => component.graph.weights.reduce((sum, { shape }) => sum + byteLength('f32', shape), 0);
+  const factor = model.vaeScaleFactor;
+  const [rows, columns] = [size.height / factor, size.width / factor];
+  const unetBatch = size.guided && mesh.cfg === 1 ? 2 : 1;
+  const tokens = model.parts.textEncoder.config.maxPositions;
+  const unit = model.latentUnit;
+  const unet: SymbolValues = { batch: unetBatch, height: rows / mesh.patch / unit, width: columns / unit, tokens };
+  const vae: SymbolValues = { batch: 1, height: rows / (mesh.patch * mesh.cfg), width: columns };
+  const weightBytes = {
+    textEncoder: weights(components.textEncoder),
+    textEncoder2: weights(components.textEncoder2),
+    unet: weights(components.unet),
+    vaeDecoder: weights(components.vaeDecoder),
+  };
+  const activationBytes = Math.max(peakActivations(components.unet.graph, unet), peakActivations(components.vaeDecoder.graph, vae));
+  const totalBytes = Object.values(weightBytes).reduce((sum, bytes) => sum + bytes, 0) + activationBytes + overheadBytes;
+  return { weightBytes, activationBytes, overheadBytes, totalBytes };
+}
+
+/** Bytes alive at once when nodes run in order and every value is freed after its last reader. */
+function peakActivations(graph: Graph, symbols: SymbolValues): number {
+  const weights = new Set<ValueId>(graph.weights.map(({ value }) => value));
+  const lastRead = new Map<ValueId, number>();
+  graph.nodes.forEach((node, index) => {
+    for (const input of node.inputs) lastRead.set(input, index);
+  });
+  const bytes = (value: ValueId): number => {
+    const type = graph.types.get(value);
+    return type === undefined || weights.has(value) ? 0 : byteLength(type.dtype, evaluateShape(type.shape, symbols));
+  };
+  let [alive, peak] = [0, 0];
+  graph.nodes.forEach((node, index) => {
+    // Convolutions and attention work in scratch space of about their output's size.
+    const made = node.outputs.reduce((sum, output) => sum + bytes(output), 0);
+    const scratch = node.op === 'conv2d' || node.op === 'attention' || node.op === 'linear' ? made : 0;
+    alive += made;
+    peak = Math.max(peak, alive + scratch);
+    for (const input of new Set(node.inputs)) if (lastRead.get(input) === index) alive -= bytes(input);
+  });
+  return peak;
+}

@@ -1,0 +1,149 @@
+/** A model loaded on one rank: prompt in, float image out. */
+import { SdxlError } from '../errors/index.js';
+import { imageFromDecoded } from '../image/index.js';
+import type { Backend, Component, Executor } from '../engine/index.js';
+import { checkSize, decodeMesh, type Mesh } from '../parallel/index.js';
+import { float32, Generator, type Tensor } from '../tensor/index.js';
+import { bandInputs, joinBands } from './bands.js';
+import type { ModelComponents } from './components.js';
+import { conditioning, encodeNegative, encodePrompt, type Conditioning } from './conditioning.js';
+import { denoise } from './denoise.js';
+import type { PipelineObserver, Stage } from './events.js';
+import type { Model } from './model.js';
+import type { ImageRequest } from './request.js';
+
+export interface PipelineOptions {
+  readonly model: Model;
+  readonly components: ModelComponents;
+  readonly backend: Backend;
+  readonly mesh: Mesh;
+  readonly rank: number;
+  readonly observer: PipelineObserver;
+  readonly signal?: AbortSignal;
+}
+
+export interface GeneratedImage {
+  /** `[3, height, width]` in [0, 1], equal on every rank. */
+  readonly image: Tensor<'f32'>;
+  /** `[1, c, height/f, width/f]` before decoding. */
+  readonly latents: Tensor<'f32'>;
+  readonly stages: Readonly<Record<Exclude<Stage, 'write'>, number>>;
+}
+
+type Executors = { readonly [Name in keyof ModelComponents]: Executor };
+
+export class Pipeline {
+  readonly #options: PipelineOptions;
+  readonly #executors: Executors;
+
+  private constructor(options: PipelineOptions, executors: Executors) {
+    this.#options = options;
+    this.#executors = executors;
+  }
+
+  /** Prepares (or finds) and loads the engine of every component. The backend stays the caller's to close. */
+  static async load(options: PipelineOptions): Promise<Pipeline> {
+    const { components } = options;
+    const load = (component: Component): Promise<Executor> => loadEngine(component, options);
+    return new Pipeline(options, {
+      textEncoder: await load(components.textEncoder),
+      textEncoder2: await load(components.textEncoder2),
+      unet: await load(components.unet),
+      vaeDecoder: await load(components.vaeDecoder),
+    });
+  }
+
+  /**
+   * Makes one image; `image` is its number in the job. Every rank of the gang calls it with the same request.
+   * @throws SdxlError SIZE_INVALID, MESH_INVALID, IMAGE_NOT_FINITE, or what the backend or a peer failed with
+   */
+  async generate(request: ImageRequest, options: { readonly image: number; readonly signal?: AbortSignal }): Promise<GeneratedImage> {
+    const { model, mesh, rank, observer } = this.#options;
+    const { image, signal } = options;
+    checkRequest(model, request, mesh);
+    const guided = request.guidanceScale > 1;
+    const stages = { encode: 0, denoise: 0, decode: 0 };
+    const staged = async <T>(stage: keyof typeof stages, work: () => Promise<T>): Promise<T> => {
+      observer({ type: 'stage-started', image, stage });
+      const started = performance.now();
+      const result = await work();
+      stages[stage] = (performance.now() - started) / 1000;
+      observer({ type: 'stage-ended', image, stage, seconds: stages[stage] });
+      return result;
+    };
+
+    const conditions = await staged('encode', () => this.#encode(request, guided, signal));
+    const schedule = model.parts.scheduler.setTimesteps(request.numInferenceSteps);
+    const generator = new Generator(request.seed);
+    const factor = model.vaeScaleFactor;
+    const shape = [1, model.parts.unet.config.inChannels, request.height / factor, request.width / factor];
+    const noise = generator.randn(shape);
+    const initial = float32(
+      shape,
+      noise.data.map((value) => value * schedule.initNoiseSigma),
+    );
+    const latents = await staged('denoise', () =>
+      denoise(initial, {
+        unet: this.#executors.unet,
+        mesh,
+        rank,
+        schedule,
+        run: schedule.begin(generator),
+        conditioning: conditions,
+        guidanceScale: guided ? request.guidanceScale : undefined,
+        image,
+        observer,
+        signal,
+      }),
+    );
+    const pixels = await staged('decode', () => this.#decode(latents, signal));
+    return { image: pixels, latents, stages };
+  }
+
+  /** Frees every engine. Idempotent. */
+  async close(): Promise<void> {
+    await Promise.all(Object.values(this.#executors).map((executor) => executor.close()));
+  }
+
+  async #encode(request: ImageRequest, guided: boolean, signal: AbortSignal | undefined): Promise<Conditioning> {
+    const { model, mesh, rank, observer } = this.#options;
+    const truncated =
+      (what: string) =>
+      (text: string): void => {
+        observer({ type: 'warning', message: `the ${what} is longer than the model's 77 tokens; without effect is: ${text}` });
+      };
+    const positive = await encodePrompt(model, this.#executors, request.prompt, truncated('prompt'), signal);
+    if (!guided) return conditioning([positive], request);
+    const negative = await encodeNegative(model, this.#executors, request, positive, truncated('negative prompt'), signal);
+    const branches = [negative, positive];
+    return conditioning(mesh.cfg === 1 ? branches : branches.slice(rank < mesh.patch ? 0 : 1).slice(0, 1), request);
+  }
+
+  async #decode(latents: Tensor<'f32'>, signal: AbortSignal | undefined): Promise<Tensor<'f32'>> {
+    const { rank } = this.#options;
+    const mesh = decodeMesh(this.#options.mesh);
+    const { outputs } = await this.#executors.vaeDecoder.run(bandInputs('latents', latents, mesh, rank), signal);
+    return imageFromDecoded(joinBands(outputs['image'] as Tensor<'f32'>, mesh));
+  }
+}
+
+async function loadEngine(component: Component, { backend, observer, signal }: PipelineOptions): Promise<Executor> {
+  const engine = await backend.prepare(component, signal);
+  const started = performance.now();
+  const executor = await backend.load(engine, signal);
+  const loadSeconds = (performance.now() - started) / 1000;
+  observer({ type: 'engine', component: component.graph.name, cached: engine.cached, buildSeconds: engine.buildSeconds, loadSeconds });
+  return executor;
+}
+
+/** What the model and the mesh require of a request, checked before anything runs. */
+export function checkRequest(model: Model, request: ImageRequest, mesh: Mesh): void {
+  checkSize(request.height, request.width, mesh, model.latentUnit, model.vaeScaleFactor);
+  if (mesh.cfg === 2 && request.guidanceScale <= 1) {
+    throw new SdxlError('MESH_INVALID', `cfg degree 2 needs a guidance scale above 1, found ${String(request.guidanceScale)}`, {
+      fields: { cfg: mesh.cfg, guidanceScale: request.guidanceScale },
+    });
+  }
+  // Refused early where the schedule does not have that many steps.
+  model.parts.scheduler.setTimesteps(request.numInferenceSteps);
+}

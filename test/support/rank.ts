@@ -1,0 +1,54 @@
+/** One rank of a test gang: a model, its components on a mesh, a backend, everything closed at the end. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { OnnxBackend } from '../../runtime/backends/onnx/index.js';
+import type { Communicator } from '../../runtime/collectives/index.js';
+import type { Component, Executor } from '../../runtime/engine/index.js';
+import { Model, Pipeline, planComponents, type ModelComponents } from '../../runtime/pipeline/index.js';
+import type { Mesh } from '../../runtime/parallel/index.js';
+import { withGang } from './gang.js';
+
+export interface Rank {
+  readonly rank: number;
+  readonly mesh: Mesh;
+  readonly model: Model;
+  readonly components: ModelComponents;
+  load(component: Component): Promise<Executor>;
+  pipeline(): Promise<Pipeline>;
+}
+
+export interface MeshOptions {
+  /** May stand between the executors and the communicator. */
+  readonly wrap?: (communicator: Communicator) => Communicator;
+  /** Kept afterwards; left out, engines go to a folder of this call's own. */
+  readonly cacheDirectory?: string;
+}
+
+/** Runs `body` on every rank of the mesh at once. */
+export async function onMesh<T>(directory: string, mesh: Mesh, body: (rank: Rank) => Promise<T>, options: MeshOptions = {}): Promise<T[]> {
+  const { wrap = (communicator): Communicator => communicator } = options;
+  const cacheDirectory = options.cacheDirectory ?? (await mkdtemp(join(tmpdir(), 'sdxl-test-cache-')));
+  try {
+    return await withGang(mesh.cfg * mesh.patch, async (communicator) => {
+      await using model = await Model.open(directory);
+      const { rank } = communicator;
+      const { components } = planComponents(model, mesh, rank);
+      const backend = new OnnxBackend({ cacheDirectory, threads: 1, communicator: wrap(communicator) });
+      try {
+        return await body({
+          rank,
+          mesh,
+          model,
+          components,
+          load: async (component) => backend.load(await backend.prepare(component)),
+          pipeline: () => Pipeline.load({ model, components, backend, mesh, rank, observer: () => undefined }),
+        });
+      } finally {
+        await backend.close();
+      }
+    });
+  } finally {
+    if (options.cacheDirectory === undefined) await rm(cacheDirectory, { recursive: true, force: true });
+  }
+}
