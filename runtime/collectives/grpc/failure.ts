@@ -27,7 +27,8 @@ export function fromFailure(failure: Failure): SdxlError {
 
 /**
  * What a failure told by rank `reporter` is to this rank. A lost peer is lost for everyone: the same PEER_LOST, naming the
- * same rank. Anything else is PEER_ABORTED, naming the rank that failed, with `causeCode` and the cause.
+ * same rank. Anything else is PEER_ABORTED, naming the rank that failed, with `causeCode`, the rank the cause itself blames
+ * (`causeRank`: who did not deliver, whose message did not fit) and the cause.
  */
 export function asPeerError(failure: Failure, reporter: number): SdxlError {
   const cause = fromFailure(failure);
@@ -36,7 +37,12 @@ export function asPeerError(failure: Failure, reporter: number): SdxlError {
     return new SdxlError('PEER_LOST', message, { fields: { ...cause.fields, reportedBy: reporter }, cause });
   }
   return new SdxlError('PEER_ABORTED', `rank ${String(failure.rank)} failed: ${cause.code}: ${cause.message}`, {
-    fields: { rank: failure.rank, causeCode: cause.code, retriable: cause.retriable },
+    fields: {
+      rank: failure.rank,
+      causeCode: cause.code,
+      retriable: cause.retriable,
+      ...(cause.fields['rank'] === undefined ? {} : { causeRank: cause.fields['rank'] }),
+    },
     cause,
   });
 }
