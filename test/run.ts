@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 const compiledRoot = resolve(fileURLToPath(import.meta.url), '../..');
 const sourceRoot = resolve(compiledRoot, '..');
 /** A file whose process outlives this, for example by a handle left open, is ended and fails. */
-const fileTimeoutMs = 300_000;
+const fileTimeoutMs = 600_000;
 
 const wanted = process.argv.slice(2).map((path) => resolve(path));
 const files = testFiles(join(sourceRoot, 'test'))
