@@ -99,7 +99,8 @@ export function jobFromOptions(options: JobOptions, environment: Environment): S
 
 /** One error for all problems, each in a line of its own where there are several. */
 export function jobInvalid(problems: readonly JobProblem[], file?: string): SdxlError {
-  const lines = problems.map(formatJobProblem);
+  // One option may set two fields.
+  const lines = [...new Set(problems.map(formatJobProblem))];
   const where = file === undefined ? '' : `${file}: `;
   const message = lines.length === 1 ? `${where}${lines[0] ?? ''}` : `${where}${String(lines.length)} problems\n  ${lines.join('\n  ')}`;
   return new SdxlError('JOB_INVALID', message, { fields: { problems: lines, ...(file === undefined ? {} : { file }) } });

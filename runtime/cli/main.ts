@@ -4,12 +4,11 @@
  * is launch's. This file owns the process: signals become aborts, an error becomes one line on stderr and the catalogue's exit code.
  */
 import { ExitCode, SdxlError, toSdxlError } from '../errors/index.js';
-import { readEnvironment, type Environment } from '../launch/index.js';
-import { runProgram } from './program.js';
 
 /** What is still open when the command is over may hold the process up no longer than this. */
 const lingerMs = 2_000;
 
+// Before anything else is loaded: the first process of a container is not ended by a signal that nobody handles.
 const [stop, kill] = [new AbortController(), new AbortController()];
 let received: 'SIGINT' | 'SIGTERM' | undefined;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -33,7 +32,8 @@ setTimeout(() => process.exit(), lingerMs).unref();
 async function main(args: readonly string[]): Promise<number> {
   const verbose = args.includes('--verbose');
   try {
-    const environment: Environment = { ...readEnvironment(), ...(verbose ? { logLevel: 'debug' as const } : {}) };
+    const [{ readEnvironment }, { runProgram }] = await Promise.all([import('../launch/index.js'), import('./program.js')]);
+    const environment = { ...readEnvironment(), ...(verbose ? { logLevel: 'debug' as const } : {}) };
     await runProgram({ environment, stdout: process.stdout, stderr: process.stderr, stop: stop.signal, kill: kill.signal }, args);
     return signalled() ?? ExitCode.success;
   } catch (thrown) {

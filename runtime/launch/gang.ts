@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type SdxlError } from '../errors/index.js';
 import type { Assignment, RankMessage } from './messages.js';
 import { RankProcess } from './rank-process.js';
-import { describeFailure, findCause, isConsequence, rankHung, type Failure } from './verdict.js';
+import { describeFailure, findCause, isConsequence, rankExited, rankHung, type Failure } from './verdict.js';
 import { suspectSilenceMs, tick, watchIntervalMs, type Deadlines } from './watchdog.js';
 
 export interface GangOptions {
@@ -87,7 +87,10 @@ class Gang {
     if (failure !== undefined) throw describeFailure(failure);
   }
 
-  #failed(failure: Failure): void {
+  #failed(reported: Failure): void {
+    // Nobody here told it to stop: somebody else did.
+    const unasked = reported.error.code === 'CANCELLED' && !this.#ending.signal.aborted;
+    const failure = unasked ? { rank: reported.rank, error: rankExited(reported.rank, { code: null, signal: 'SIGTERM' }, '') } : reported;
     this.#failures.push(failure);
     if (!isConsequence(failure)) {
       void this.#end();

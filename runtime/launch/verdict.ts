@@ -55,10 +55,10 @@ export function rankExited(
   end: { readonly code: number | null; readonly signal: string | null },
   lastWords: string,
 ): SdxlError {
-  const how = end.signal === null ? `ended with code ${String(end.code)}` : `was killed by ${end.signal}`;
+  const how = end.signal === null ? `ended with code ${String(end.code)}` : `was ended by ${end.signal}`;
   const hint = end.signal === 'SIGKILL' ? '; where nobody did it on purpose, memory ran out: see the kernel log' : '';
   const said = lastWords === '' ? '' : `; it last said: ${lastWords}`;
-  return new SdxlError('RANK_EXITED', `the process ${how} without a report${hint}${said}`, {
+  return new SdxlError('RANK_EXITED', `the process ${how}${end.signal === null ? ' without a report' : ', not by its launcher'}${hint}${said}`, {
     fields: { rank, ...(end.signal === null ? { exitCode: end.code ?? -1 } : { signal: end.signal }) },
   });
 }

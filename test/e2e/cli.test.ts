@@ -1,0 +1,158 @@
+/** What the command line says: help, validation, usage errors, inspection. No rank is started here. */
+import assert from 'node:assert/strict';
+import { cp, truncate, writeFile } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
+import { packageFile } from '../../runtime/package-root.js';
+import { fixture } from '../support/fixtures.js';
+import { sdxl, smallJob, Workspace } from '../support/sdxl.js';
+
+const model = fixture('random-sdxl');
+let workspace: Workspace;
+
+before(async () => {
+  workspace = await Workspace.open();
+});
+after(async () => {
+  await workspace[Symbol.asyncDispose]();
+});
+
+test('help names every command and ends with 0', async () => {
+  const { code, stdout } = await sdxl(['--help'], { cwd: workspace.path });
+  assert.equal(code, 0);
+  for (const command of ['run', 'build', 'bench', 'validate', 'inspect']) assert.match(stdout, new RegExp(`^ {2}${command} `, 'mu'));
+});
+
+const refusals: readonly {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly env?: Record<string, string>;
+  readonly code: number;
+  readonly says: RegExp;
+}[] = [
+  {
+    name: 'an unknown option',
+    args: ['run', '--sead', '1'],
+    code: 2,
+    says: /error USAGE: unknown option '--sead'\n\(Did you mean --seed\?\)/u,
+  },
+  { name: 'an unknown command', args: ['frobnicate'], code: 2, says: /error USAGE: unknown command 'frobnicate'/u },
+  { name: 'no model', args: ['run', '--prompt', 'x'], code: 2, says: /error JOB_INVALID: --model: is required/u },
+  { name: 'no prompt', args: ['run', '--model', model], code: 2, says: /error JOB_INVALID: --prompt: is required/u },
+  {
+    name: 'a size that is no multiple',
+    args: ['run', '--model', model, '--prompt', 'x', '--size', '100'],
+    code: 2,
+    says: /error JOB_INVALID: --size: 100 is not a multiple of 32, the nearest are 96 and 128/u,
+  },
+  {
+    name: 'a height that cannot be split',
+    args: ['run', '--model', model, '--prompt', 'x', '--size', '96', '-n', '2'],
+    code: 2,
+    says: /--size: height 96 cannot be split over patchDegree 2/u,
+  },
+  {
+    name: 'a mesh that is not -n',
+    args: smallJob(model, '-n', '4', '--cfg-degree', '2', '--patch-degree', '3'),
+    code: 2,
+    says: /error MESH_INVALID: --cfg-degree 2 × --patch-degree 3 = 6 ranks, but -n is 4/u,
+  },
+  {
+    name: 'a field given twice',
+    args: ['run', '-f', 'job.yaml', '--seed', '1'],
+    code: 2,
+    says: /error USAGE: --seed cannot be given with -f/u,
+  },
+  {
+    name: 'a file that is not there',
+    args: ['run', '-f', 'absent.yaml'],
+    code: 2,
+    says: /error USAGE: -f absent\.yaml: the file can't be read \(ENOENT/u,
+  },
+  { name: 'a model that is not there', args: smallJob('absent'), code: 2, says: /error MODEL_NOT_FOUND: absent is not an SDXL model/u },
+  {
+    name: 'an output below a file',
+    args: smallJob(model, '--output', 'file/x.png'),
+    code: 3,
+    says: /error OUTPUT_UNWRITABLE: .*file\/x\.png can't be written/u,
+  },
+  {
+    name: 'more memory than there is',
+    args: smallJob(model, '-n', '2', '--memory-limit', '300Mi'),
+    code: 3,
+    says: /error MEMORY_INSUFFICIENT: 2 ranks need \d+\.\d MiB, each \d+\.\d MiB \(UNet .*\), at most 300\.0 MiB can be used here \(--memory-limit\)/u,
+  },
+  {
+    name: 'an environment that is half a gang',
+    args: smallJob(model),
+    env: { RANK: '1' },
+    code: 2,
+    says: /error USAGE: the environment variable WORLD_SIZE is not set/u,
+  },
+  {
+    name: 'ranks apart without a token',
+    args: smallJob(model),
+    env: { RANK: '1', WORLD_SIZE: '2', MASTER_ADDR: 'localhost' },
+    code: 2,
+    says: /error USAGE: SDXL_JOB_TOKEN_FILE is not set/u,
+  },
+  {
+    name: 'a job of another size than the gang',
+    args: ['run', '-f', packageFile('manifests/samples/sdxljob.yaml')],
+    env: { RANK: '0', WORLD_SIZE: '3', MASTER_ADDR: 'localhost' },
+    code: 2,
+    says: /error MESH_INVALID: WORLD_SIZE is 3, and the job has 2 ranks/u,
+  },
+];
+for (const { name, args, env, code, says } of refusals) {
+  test(`refused before a rank is started: ${name}`, async () => {
+    await writeFile(workspace.file('file'), '');
+    const finished = await sdxl(args, { cwd: workspace.path, ...(env === undefined ? {} : { env }) });
+    assert.match(finished.stderr, says);
+    assert.equal(finished.code, code);
+    assert.equal(finished.stdout, '');
+    assert.doesNotMatch(finished.stderr, / {4}at /u, 'no stack without --verbose');
+    assert.doesNotMatch(finished.stderr, /pid=/u);
+    assert.deepEqual(
+      (await workspace.list()).filter((entry) => /\.(png|tmp)$/u.test(entry)),
+      [],
+    );
+  });
+}
+
+test('a truncated weights file is named', async () => {
+  await cp(model, workspace.file('model'), { recursive: true });
+  await truncate(workspace.file('model/unet/diffusion_pytorch_model.safetensors'), 100_000);
+  const { code, stderr } = await sdxl(smallJob('model'), { cwd: workspace.path });
+  assert.equal(code, 2);
+  assert.match(stderr, /error WEIGHTS_INVALID: model\/unet\/diffusion_pytorch_model\.safetensors: /u);
+});
+
+test('validate reports every problem of every document with its line', async () => {
+  const job = (name: string, ...lines: string[]): string =>
+    ['apiVersion: sdxl.io/v1alpha1', 'kind: SdxlJob', `metadata: {name: ${name}}`, 'spec:', '  model: {path: m}', ...lines, ''].join('\n');
+  await writeFile(
+    workspace.file('jobs.yaml'),
+    [job('good', '  prompt: x'), job('tall', '  prompt: x', '  height: 100'), job('typo', '  promt: x')].join('---\n'),
+  );
+  const { code, stdout, stderr } = await sdxl(['validate', '-f', 'jobs.yaml'], { cwd: workspace.path });
+  assert.equal(code, 2);
+  assert.deepEqual(
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.replace(/^jobs\.yaml: /u, '').slice(0, 28)),
+    ['good is valid', 'line 14: spec.height: 100 is', 'line 19: spec.prompt: is req', 'line 21: spec.promt: is an u'],
+  );
+  assert.match(stderr, /error JOB_INVALID: 3 problems in 1 file/u);
+  const sample = await sdxl(['validate', '-f', packageFile('manifests/samples/sdxljob.yaml')], { cwd: workspace.path });
+  assert.equal(sample.code, 0, sample.stderr);
+});
+
+test('inspect shows parameters, segments and exchanges of a mesh, and a graph', async () => {
+  const shown = await sdxl(['inspect', '--model', model, '--size', '128', '-n', '2'], { cwd: workspace.path });
+  assert.equal(shown.code, 0, shown.stderr);
+  assert.match(shown.stdout, /\| unet +\| +570,644 \| +\d+ \| +68 \| +68 \| /u);
+  assert.match(shown.stdout, /\| unet +\| group_norm_halo +\| +35 \|/u);
+  const graph = await sdxl(['inspect', '--model', model, '--size', '128', '--graph', 'vae_decoder'], { cwd: workspace.path });
+  assert.match(graph.stdout, /^graph vae_decoder \(/u);
+});

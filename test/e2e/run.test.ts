@@ -1,0 +1,194 @@
+/** `sdxl run`, `build` and `bench` with real ranks. */
+import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { decode } from 'fast-png';
+import { fixture } from '../support/fixtures.js';
+import { freePort } from '../support/gang.js';
+import { Sdxl, sdxl, smallJob, Workspace } from '../support/sdxl.js';
+
+const model = fixture('random-sdxl');
+let workspace: Workspace;
+let env: Record<string, string>;
+
+before(async () => {
+  workspace = await Workspace.open();
+  env = { SDXL_CACHE_DIR: workspace.file('cache') };
+});
+after(async () => {
+  await workspace[Symbol.asyncDispose]();
+});
+
+async function pixels(path: string): Promise<ArrayLike<number>> {
+  return decode(await readFile(path)).data;
+}
+
+/** Of 8-bit images, in dB. */
+function psnr8(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  assert.equal(a.length, b.length);
+  let squares = 0;
+  for (let index = 0; index < a.length; index++) squares += ((a[index] ?? 0) - (b[index] ?? 0)) ** 2;
+  return 10 * Math.log10(255 ** 2 / (squares / a.length));
+}
+
+test('build fills the cache, a second build and a run only load', async () => {
+  const build = ['build', '--model', model, '--size', '128', '-n', '2'];
+  const first = await sdxl(build, { cwd: workspace.path, env });
+  assert.equal(first.code, 0, first.stderr);
+  assert.equal([...first.stdout.matchAll(/\| built +\|/gu)].length, 4, first.stdout);
+  const second = await sdxl(build, { cwd: workspace.path, env });
+  assert.equal([...second.stdout.matchAll(/\| cached \|/gu)].length, 4, second.stdout);
+  const run = await sdxl(smallJob(model, '-n', '2', '--output', 'built.png'), { cwd: workspace.path, env });
+  assert.equal(run.code, 0, run.stderr);
+  assert.match(run.stderr, /engine unet: cached/u);
+  assert.doesNotMatch(run.stderr, /built/u);
+});
+
+test('two ranks make the image of one, with progress, latency by stage, PNG and JSON', async () => {
+  for (const [ranks, output] of [
+    ['1', 'one.png'],
+    ['2', 'two.png'],
+  ] as const) {
+    const { code, stdout, stderr } = await sdxl(smallJob(model, '-n', ranks, '--output', output), { cwd: workspace.path, env });
+    assert.equal(code, 0, stderr);
+    for (const stage of ['encode', 'denoise', 'decode', 'write', 'total'])
+      assert.match(stdout, new RegExp(`\\| ${stage} +\\| +\\d+\\.\\d{3} \\|`, 'u'));
+    assert.equal(stdout.trimEnd().split('\n').at(-1), workspace.file(output));
+    for (let step = 1; step <= 4; step++) assert.match(stderr, new RegExp(`^image 1/1: step ${String(step)}/4, `, 'mu'));
+    const record = JSON.parse(await readFile(workspace.file(output.replace('.png', '.json')), 'utf8')) as Record<string, unknown>;
+    assert.equal(record['prompt'], 'flowers, rabbit');
+  }
+  const similarity = psnr8(await pixels(workspace.file('one.png')), await pixels(workspace.file('two.png')));
+  assert(similarity >= 60, `PSNR ${similarity.toFixed(1)} dB`);
+});
+
+test('guidance branches on two ranks make the image of one', async () => {
+  const args = (...more: string[]): string[] => smallJob(model, '--negative-prompt', 'grass', ...more);
+  const one = await sdxl(args('--output', 'branch-one.png'), { cwd: workspace.path, env });
+  const two = await sdxl(args('-n', '2', '--cfg-degree', '2', '--output', 'branch-two.png'), { cwd: workspace.path, env });
+  assert.deepEqual([one.code, two.code], [0, 0], one.stderr + two.stderr);
+  const similarity = psnr8(await pixels(workspace.file('branch-one.png')), await pixels(workspace.file('branch-two.png')));
+  assert(similarity >= 60, `PSNR ${similarity.toFixed(1)} dB`);
+});
+
+test('a job file with several images is resumed, not repeated', async () => {
+  const job = {
+    apiVersion: 'sdxl.io/v1alpha1',
+    kind: 'SdxlJob',
+    metadata: { name: 'three' },
+    spec: {
+      model: { path: model },
+      prompt: 'an owl',
+      height: 64,
+      width: 64,
+      numImages: 3,
+      numInferenceSteps: 2,
+      output: { path: 'out/owl.png' },
+    },
+  };
+  await writeFile(workspace.file('job.yaml'), JSON.stringify(job));
+  const first = await sdxl(['run', '-f', 'job.yaml'], { cwd: workspace.path, env });
+  assert.equal(first.code, 0, first.stderr);
+  const files = ['owl-0.json', 'owl-0.png', 'owl-1.json', 'owl-1.png', 'owl-2.json', 'owl-2.png'];
+  assert.deepEqual(await workspace.list('out'), files);
+  const middle = await readFile(workspace.file('out/owl-1.png'));
+  await writeFile(workspace.file('out/owl-1.json'), '{}');
+  const again = await sdxl(['run', '-f', 'job.yaml', '--resume'], { cwd: workspace.path, env });
+  assert.equal(again.code, 0, again.stderr);
+  assert.deepEqual(
+    again.stdout
+      .split('\n')
+      .filter((line) => line.includes('owl-'))
+      .map((line) => line.endsWith('(kept)')),
+    [true, false, true],
+  );
+  assert.deepEqual(await readFile(workspace.file('out/owl-1.png')), middle);
+});
+
+test('ranks that others start meet by the environment', async () => {
+  await writeFile(workspace.file('token'), 'a-secret-of-enough-length\n');
+  const port = String(await freePort());
+  const placed = { ...env, WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: port, SDXL_JOB_TOKEN_FILE: workspace.file('token') };
+  const args = smallJob(model, '--output', 'apart.png');
+  const [zero, one] = await Promise.all(
+    ['0', '1'].map(async (rank) => await sdxl(args, { cwd: workspace.path, env: { ...placed, RANK: rank } })),
+  );
+  assert.equal(zero?.code, 0, zero?.stderr);
+  assert.equal(one?.code, 0, one?.stderr);
+  assert.match(zero?.stdout ?? '', /apart\.png/u);
+  assert.equal(one?.stdout, '');
+  const together = await sdxl(smallJob(model, '-n', '2', '--output', 'together.png'), { cwd: workspace.path, env });
+  assert.equal(together.code, 0, together.stderr);
+  assert.deepEqual(await readFile(workspace.file('apart.png')), await readFile(workspace.file('together.png')));
+});
+
+test('a pod starts its local ranks by NODE_RANK', async () => {
+  await writeFile(workspace.file('token'), 'a-secret-of-enough-length\n');
+  const placed = { ...env, WORLD_SIZE: '2', LOCAL_WORLD_SIZE: '2', NODE_RANK: '0', SDXL_JOB_TOKEN_FILE: workspace.file('token') };
+  const port = String(await freePort());
+  const run = new Sdxl(smallJob(model, '--output', 'pod.png'), { cwd: workspace.path, env: { ...placed, MASTER_PORT: port } });
+  const { code, stderr } = await run.end();
+  assert.equal(code, 0, stderr);
+  assert.deepEqual([...run.ranks().keys()], [0, 1]);
+});
+
+test('bench prints the columns of the reference, and JSON', async () => {
+  const args = [
+    'bench',
+    '--model',
+    model,
+    '--size',
+    '64',
+    '-n',
+    '1,2',
+    '--num-inference-steps',
+    '2',
+    '--num-warmup-runs',
+    '1',
+    '--avg-runs',
+    '5',
+  ];
+  const shown = await sdxl([...args, '--ignore-ratio', '0.4'], { cwd: workspace.path, env });
+  assert.equal(shown.code, 0, shown.stderr);
+  assert.match(shown.stdout, /\| framework +\| resolution \| n \| latency \(s\) \| speed-up \|/u);
+  assert.match(shown.stdout, /\| 64x64 +\| 2 \| +\d+\.\d{3} \| +\d+\.\d\dx \|/u);
+  const { code, stdout, stderr } = await sdxl([...args, '--ignore-ratio', '0.4', '--json'], { cwd: workspace.path, env });
+  assert.equal(code, 0, stderr);
+  const { results } = JSON.parse(stdout) as {
+    results: {
+      ranks: number;
+      seconds: number[];
+      latency: { counted: number; trimmedMeanSeconds: number };
+      step: { exchangesPerStep: number; sentBytesPerStep: number };
+    }[];
+  };
+  assert.deepEqual(
+    results.map(({ ranks, seconds, latency }) => [ranks, seconds.length, latency.counted]),
+    [
+      [1, 5, 3],
+      [2, 5, 3],
+    ],
+  );
+  const [one, two] = results;
+  assert.equal(one?.step.exchangesPerStep, 0);
+  assert(two !== undefined && two.step.exchangesPerStep > 0 && two.step.sentBytesPerStep > 0);
+});
+
+test('a damaged engine is told of and built again', async () => {
+  const engines = workspace.file('cache', 'engines');
+  const [key] = await readdir(engines);
+  assert(key !== undefined);
+  for (const engine of await readdir(engines)) {
+    const path = join(engines, engine, 'segment-000.onnx');
+    const content = await readFile(path);
+    content.writeUInt8(content.readUInt8(content.length - 1) ^ 1, content.length - 1);
+    await writeFile(path, content);
+  }
+  const repaired = await sdxl(smallJob(model, '--output', 'repaired.png'), { cwd: workspace.path, env });
+  assert.equal(repaired.code, 0, repaired.stderr);
+  assert.match(repaired.stderr, /warn {2}a cached engine is damaged and is built again: .*segment-000\.onnx does not match its digest/u);
+  assert.deepEqual(await readFile(workspace.file('repaired.png')), await readFile(workspace.file('one.png')));
+  const again = await sdxl(smallJob(model, '--output', 'repaired.png'), { cwd: workspace.path, env });
+  assert.doesNotMatch(again.stderr, /damaged|built/u);
+});
