@@ -5,4 +5,4 @@
  */
 export { SingleRank, type Communicator, type CommunicatorObserver, type Exchange, type Fingerprint, type Message } from './communicator.js';
 export { GrpcCommunicator } from './grpc/grpc-communicator.js';
-export { defaultTimeouts, type GrpcCommunicatorOptions, type Timeouts } from './grpc/options.js';
+export { type GrpcCommunicatorOptions, type Timeouts } from './grpc/options.js';

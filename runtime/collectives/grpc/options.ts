@@ -16,7 +16,7 @@ export interface Timeouts {
   readonly abortMs: number;
 }
 
-export const defaultTimeouts: Timeouts = {
+const defaultTimeouts: Timeouts = {
   rendezvousMs: 600_000,
   exchangeMs: 120_000,
   heartbeatIntervalMs: 1_000,
