@@ -21,7 +21,7 @@ const layers = {
   parallel: ['graph', ...ground],
   engine: ['graph', 'weights', communicator, ...ground],
   backends: ['engine', 'graph', 'weights', communicator, ...ground],
-  pipeline: ['models', 'parallel', 'engine', 'schedulers', 'tokenizer', 'image', 'weights', communicator, ...ground],
+  pipeline: ['models', 'graph', 'parallel', 'engine', 'schedulers', 'tokenizer', 'image', 'weights', communicator, ...ground],
 };
 /** The composition root: may import everything below it. */
 const roots = ['launch', 'cli'];

@@ -8,9 +8,7 @@ export {
   equalShapes,
   evaluateDim,
   evaluateShape,
-  floorDivDim,
   mulDims,
-  printShape,
   productOfDims,
   symbol,
   SymbolicDim,
@@ -18,8 +16,6 @@ export {
   type SymbolValues,
 } from './dim.js';
 export {
-  inferShapes,
-  ShapeError,
   type CollectiveGroup,
   type CollectivePayload,
   type OpName,

@@ -114,7 +114,7 @@ type ShapeRule<Op extends OpName> = (params: OpParams[Op], inputs: readonly Tens
 const sameAsFirst = (_: unknown, inputs: readonly TensorType[]): TensorType[] => [at(inputs, 0)];
 
 /** Output types from parameters and input types; throws {@link ShapeError}. */
-export const shapeRules: { readonly [Op in OpName]: ShapeRule<Op> } = {
+const shapeRules: { readonly [Op in OpName]: ShapeRule<Op> } = {
   linear: (_, inputs) => {
     const [x, weight] = [at(inputs, 0), rank(at(inputs, 1), 2, 'weight')];
     const features = x.shape.at(-1) ?? 0;

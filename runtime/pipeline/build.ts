@@ -1,6 +1,6 @@
 /** `sdxl build`: engines of every component into the cache, nothing loaded. */
-import type { Backend, Component, Engine } from '../engine/index.js';
-import type { ModelComponents } from './components.js';
+import type { Backend, Engine } from '../engine/index.js';
+import { componentList, type ModelComponents } from './components.js';
 
 export async function buildEngines(
   components: ModelComponents,
@@ -8,6 +8,5 @@ export async function buildEngines(
   onEngine: (engine: Engine) => void,
   signal?: AbortSignal,
 ): Promise<void> {
-  const all: readonly Component[] = Object.values(components);
-  for (const component of all) onEngine(await backend.prepare(component, signal));
+  for (const component of componentList(components)) onEngine(await backend.prepare(component, signal));
 }

@@ -31,8 +31,13 @@ export function planComponents(model: Model, mesh: Mesh, rank: number): Componen
     vaeDecoder: { graph: shard(verified(buildVaeDecoder(vae.config)), decodeMesh(mesh)), weights: vae.weights, patchGroup: decodeGroup },
   };
   const digest = createHash('sha256');
-  for (const { graph } of Object.values(components)) digest.update(printGraph(graph));
+  for (const { graph } of componentList(components)) digest.update(printGraph(graph));
   return { components, digest: digest.digest('hex') };
+}
+
+/** Every component, in the order an image passes through them. */
+export function componentList({ textEncoder, textEncoder2, unet, vaeDecoder }: ModelComponents): readonly Component[] {
+  return [textEncoder, textEncoder2, unet, vaeDecoder];
 }
 
 /** Older transformers prefix every key with `text_model.`; newer ones may not. */

@@ -176,7 +176,7 @@ function readIndex(path: string, index: JsonObject): boolean {
   if (index['_class_name'] !== 'StableDiffusionXLPipeline') refuse('_class_name', index['_class_name'], '"StableDiffusionXLPipeline"');
   for (const [field, classes] of Object.entries(supportedClasses)) {
     const value = index[field];
-    const name = Array.isArray(value) ? value[1] : undefined;
+    const name: unknown = Array.isArray(value) ? value[1] : undefined;
     if (typeof name !== 'string') refuse(field, value ?? null, 'a [library, class] pair');
     else if (classes.length > 0 && !classes.includes(name)) refuse(field, name, classes.join(' or '));
   }

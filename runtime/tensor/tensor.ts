@@ -32,8 +32,3 @@ export function float32(shape: Shape, data: Float32Array = new Float32Array(elem
 export function int64(shape: Shape, values: readonly (number | bigint)[]): Tensor<'i64'> {
   return tensor('i64', shape, BigInt64Array.from(values, BigInt));
 }
-
-/** The tensor's bytes, as a view. */
-export function bytesOf(value: Tensor): Uint8Array {
-  return new Uint8Array(value.data.buffer, value.data.byteOffset, value.data.byteLength);
-}

@@ -42,7 +42,7 @@ export interface SafetensorsHeader {
 /** Length of the prefix that holds the header's length. */
 export const lengthPrefixBytes = 8;
 /** The reference implementation's own bound: a larger length is damage, not a header. */
-export const maxHeaderBytes = 100_000_000;
+const maxHeaderBytes = 100_000_000;
 
 /** The header's length in bytes, from the file's first 8 bytes. */
 export function parseHeaderLength(file: string, prefix: Uint8Array, fileBytes: number): number {

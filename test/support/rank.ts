@@ -21,14 +21,12 @@ export interface Rank {
 export interface MeshOptions {
   /** May stand between the executors and the communicator. */
   readonly wrap?: (communicator: Communicator) => Communicator;
-  /** Kept afterwards; left out, engines go to a folder of this call's own. */
-  readonly cacheDirectory?: string;
 }
 
 /** Runs `body` on every rank of the mesh at once. */
 export async function onMesh<T>(directory: string, mesh: Mesh, body: (rank: Rank) => Promise<T>, options: MeshOptions = {}): Promise<T[]> {
-  const { wrap = (communicator): Communicator => communicator } = options;
-  const cacheDirectory = options.cacheDirectory ?? (await mkdtemp(join(tmpdir(), 'sdxl-test-cache-')));
+  const wrap = options.wrap ?? ((communicator: Communicator): Communicator => communicator);
+  const cacheDirectory = await mkdtemp(join(tmpdir(), 'sdxl-test-cache-'));
   try {
     return await withGang(mesh.cfg * mesh.patch, async (communicator) => {
       await using model = await Model.open(directory);
@@ -49,6 +47,6 @@ export async function onMesh<T>(directory: string, mesh: Mesh, body: (rank: Rank
       }
     });
   } finally {
-    if (options.cacheDirectory === undefined) await rm(cacheDirectory, { recursive: true, force: true });
+    await rm(cacheDirectory, { recursive: true, force: true });
   }
 }

@@ -9,7 +9,7 @@ export type Attribute = number | string | readonly number[] | { readonly float: 
 export type Attributes = Readonly<Record<string, Attribute>>;
 
 /** ONNX TensorProto.DataType. */
-export const onnxDataType = { f32: 1, f16: 10, bf16: 16, i32: 6, i64: 7 } as const satisfies Record<DType, number>;
+const onnxDataType = { f32: 1, f16: 10, bf16: 16, i32: 6, i64: 7 } as const satisfies Record<DType, number>;
 
 export interface ExternalWeight {
   readonly name: string;

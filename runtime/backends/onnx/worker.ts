@@ -2,8 +2,8 @@
  * The worker thread that owns ONNX Runtime: its calls block, and here they block neither heartbeats nor gRPC. It follows a
  * schedule step by step, sleeping on an atomic word while the main thread exchanges payloads with peers.
  */
-import { Tensor as OrtTensor } from 'onnxruntime-node';
 import { parentPort } from 'node:worker_threads';
+import { Tensor as OrtTensor } from 'onnxruntime-node';
 import { SdxlError, toSdxlError } from '../../errors/index.js';
 import type { Binding, Copy, ExchangeStep, Schedule, SegmentStep } from './schedule.js';
 import { OpenSessions } from './sessions.js';
