@@ -1,7 +1,7 @@
 """Evaluation: samples the shipped model with diffusers' own pipeline, lets the classifier judge, and writes sample sheets.
 
-    python models/train/evaluate.py                 # figures to models/work/evaluation.json, sheets to docs/images
-    python models/train/evaluate.py --sheets-only
+    python models/train/evaluate.py                 # figures to models/logs/evaluation.json, sheets to docs/images
+    python models/train/evaluate.py --sheets only
 """
 
 import argparse
@@ -16,11 +16,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from catalogue import CLASSES, CLASS_NAMES
 from classifier import load_classifier, shrink
-from paths import IMAGES, MODEL, WORK
+from paths import IMAGES, LOGS, MODEL
 from scenes import COLORS, PLACES, _article
 
 SHOWN = ["flowers, rabbit", "lone boat, willow trees", "a cat and a dog in a meadow", "three apples on a blue background", "a castle at sunset",
          "a rocket in space", "penguin, snowman", "sun, palm tree, crab", "a fish above an octopus", "a red heart and a gift on pink"]
+OTHER_SIZES = ((256, 384), (384, 256), (512, 512))  # height, width
 WIDE = ["flowers, rabbit", "lone boat, willow trees", "a house, a tree and a cow", "an elephant in the desert"]
 
 
@@ -47,6 +48,7 @@ class Sampler:
     def __init__(self, device: str, dtype: torch.dtype, steps: int, guidance: float):
         self.pipeline = StableDiffusionXLPipeline.from_pretrained(MODEL, torch_dtype=dtype).to(device)
         self.pipeline.set_progress_bar_config(disable=True)
+        self.pipeline.unet.to(memory_format=torch.channels_last)
         self.steps, self.guidance = steps, guidance
 
     def __call__(self, prompts: list[str], seeds: list[int], height=256, width=256) -> torch.Tensor:
@@ -57,17 +59,28 @@ class Sampler:
 
 
 def judge(sampler, classifier, cases, batch, size=(256, 256)):
-    """cases are (prompt, class indexes, seed); returns per case (strongest classes are exactly those, each ≥ 0.5 likely)."""
+    """cases are (prompt, class indexes, seed); per case (strongest classes are exactly those, each is ≥ 0.5 likely, strongest)."""
     results = []
     for at in range(0, len(cases), batch):
         part = cases[at : at + batch]
         pictures = sampler([case[0] for case in part], [case[2] for case in part], *size)
-        with torch.no_grad():
-            likely = torch.sigmoid(classifier(shrink(pictures * 2 - 1)))
-        for (_, wanted, _), row in zip(part, likely):
-            top = row.topk(len(wanted)).indices.tolist()
-            results.append((set(top) == set(wanted), bool((row[list(wanted)] >= 0.5).all()), top))
+        results += verdicts(classifier, pictures, [case[1] for case in part])
+        print(f"{len(results)}/{len(cases)} at {size[1]}x{size[0]}: {share(results):.3f}", flush=True)
     return results
+
+
+def verdicts(classifier, pictures, wanted):
+    with torch.no_grad():
+        likely = torch.sigmoid(classifier(shrink(pictures * 2 - 1)))
+    rows = []
+    for classes, row in zip(wanted, likely):
+        top = row.topk(len(classes)).indices.tolist()
+        rows.append((set(top) == set(classes), bool((row[list(classes)] >= 0.5).all()), top))
+    return rows
+
+
+def share(results, which=0) -> float:
+    return round(sum(result[which] for result in results) / max(1, len(results)), 4)
 
 
 def to_image(picture: torch.Tensor) -> Image.Image:
@@ -93,18 +106,15 @@ def sheet(path, rows: list[list[Image.Image]], labels: list[list[str]], thumb: i
     canvas.save(path, quality=88)
 
 
-def write_sheets(sampler):
-    seeds = [233, 234, 235, 236, 237, 238]
+def write_sheets(sampler, seeds, batch):
     rows = [[to_image(picture) for picture in sampler([prompt] * len(seeds), seeds)] for prompt in SHOWN]
     sheet(IMAGES / "tiny-sdxl-prompts.jpg", rows, [[prompt, *[""] * (len(seeds) - 1)] for prompt in SHOWN], thumb=192)
-    pictures = [to_image(picture) for at in range(0, len(CLASS_NAMES), 36)
-                for picture in sampler(list(CLASS_NAMES[at : at + 36]), [0] * len(CLASS_NAMES[at : at + 36]))]
+    rows = [[to_image(picture) for picture in sampler(WIDE, [233] * len(WIDE), *size)] for size in OTHER_SIZES]
+    sheet(IMAGES / "tiny-sdxl-sizes.jpg", rows, [WIDE] * len(rows))
+    pictures = [to_image(picture) for at in range(0, len(CLASS_NAMES), batch)
+                for picture in sampler(list(CLASS_NAMES[at : at + batch]), [0] * len(CLASS_NAMES[at : at + batch]))]
     sheet(IMAGES / "tiny-sdxl-classes.jpg", [pictures[at : at + 12] for at in range(0, len(pictures), 12)],
           [list(CLASS_NAMES[at : at + 12]) for at in range(0, len(pictures), 12)], thumb=112)
-    rows = []
-    for height, width in ((256, 384), (384, 256), (512, 512)):
-        rows.append([to_image(picture) for picture in sampler(WIDE, [233] * len(WIDE), height, width)])
-    sheet(IMAGES / "tiny-sdxl-sizes.jpg", rows, [WIDE] * len(rows))
 
 
 def main():
@@ -115,13 +125,15 @@ def main():
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance", type=float, default=5.0)
     parser.add_argument("--batch", type=int, default=240)
-    parser.add_argument("--sheets-only", action="store_true")
+    parser.add_argument("--sheet-seeds", type=int, default=6, help="pictures per prompt on the prompts' sheet")
+    parser.add_argument("--sheets", choices=("yes", "no", "only"), default="yes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     dtype = torch.float16 if arguments.device == "cuda" else torch.float32
     sampler = Sampler(arguments.device, dtype, arguments.steps, arguments.guidance)
-    write_sheets(sampler)
-    if arguments.sheets_only:
+    if arguments.sheets != "no":
+        write_sheets(sampler, list(range(233, 233 + arguments.sheet_seeds)), min(36, arguments.batch))
+    if arguments.sheets == "only":
         return
     classifier = load_classifier(arguments.device)
     rng = random.Random(11)
@@ -132,36 +144,37 @@ def main():
         return [(pair_prompt(rng, CLASS_NAMES[a], CLASS_NAMES[b]), (a, b), rng.getrandbits(31)) for a, b in chosen]
 
     started = time.time()
-    share = lambda results, which=0: round(sum(result[which] for result in results) / len(results), 4)
-    one, cases = judge(sampler, classifier, singles, arguments.batch), pairs(arguments.pairs)
-    two = judge(sampler, classifier, cases, arguments.batch)
+    report = {"steps": arguments.steps, "guidance": arguments.guidance, "dtype": str(dtype)}
+
+    def note(**values):
+        report.update(values, seconds=round(time.time() - started, 1))
+        LOGS.mkdir(exist_ok=True)
+        (LOGS / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
+
+    one = judge(sampler, classifier, singles, arguments.batch)
     by_class, confused, pair_class = collections.defaultdict(list), collections.defaultdict(collections.Counter), collections.defaultdict(list)
     for (_, (index,), _), (good, _, top) in zip(singles, one):
         by_class[CLASS_NAMES[index]].append(good)
         if not good:
             confused[CLASS_NAMES[index]][CLASS_NAMES[top[0]]] += 1
+    note(single={"images": len(one), "strongest": share(one), "likely": share(one, 1)},
+         classes={name: share([(good,) for good in values]) for name, values in by_class.items()},
+         confused={name: counter.most_common(3) for name, counter in confused.items()})
+    cases = pairs(arguments.pairs)
+    two = judge(sampler, classifier, cases, arguments.batch)
     for (_, both, _), (good, _, _) in zip(cases, two):
         for index in both:
             pair_class[CLASS_NAMES[index]].append(good)
-    report = {
-        "steps": arguments.steps, "guidance": arguments.guidance, "dtype": str(dtype), "images": len(one) + len(two), "seconds": round(time.time() - started, 1),
-        "single": {"images": len(one), "top": share(one), "likely": share(one, 1)}, "pair": {"images": len(two), "top": share(two), "likely": share(two, 1)},
-        "classes": {name: round(sum(values) / len(values), 3) for name, values in by_class.items()},
-        "pairs_with_class": {name: round(sum(values) / len(values), 3) for name, values in pair_class.items()},
-        "confused": {name: counter.most_common(3) for name, counter in confused.items()},
-        "pair_misses": [case[0] for case, result in zip(cases, two) if not result[0]][:40],
-    }
-    for size in ((256, 384), (384, 256), (512, 512)):
-        count = arguments.other_sizes
-        if not count:
-            break
-        subset = rng.sample(singles, min(count, len(singles)))
-        batch = max(1, arguments.batch // 4)
-        report[f"{size[0]}x{size[1]}"] = {"single": share(judge(sampler, classifier, subset, batch, size)), "pair": share(judge(sampler, classifier, pairs(count), batch, size)), "images": 2 * count}
-    WORK.mkdir(exist_ok=True)
-    (WORK / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
+    note(pair={"images": len(two), "strongest": share(two), "likely": share(two, 1)},
+         pairs_with_class={name: share([(good,) for good in values]) for name, values in pair_class.items()},
+         pair_misses=[case[0] for case, result in zip(cases, two) if not result[0]][:40])
+    for size in OTHER_SIZES if arguments.other_sizes else ():
+        subset, batch = rng.sample(singles, min(arguments.other_sizes, len(singles))), max(1, arguments.batch // 4)
+        sized = [judge(sampler, classifier, part, batch, size) for part in (subset, pairs(arguments.other_sizes))]
+        note(**{f"{size[1]}x{size[0]}": {"images": sum(map(len, sized)), "single": share(sized[0]), "pair": share(sized[1])}})
     worst = sorted(report["classes"].items(), key=lambda item: item[1])[:12]
-    print(json.dumps({key: value for key, value in report.items() if key not in ("classes", "pairs_with_class", "confused", "pair_misses")}), "\nworst:", worst)
+    print(json.dumps({key: value for key, value in report.items() if key not in ("classes", "pairs_with_class", "confused", "pair_misses")}))
+    print("worst:", ", ".join(f"{name} {value:.2f}" for name, value in worst))
 
 
 if __name__ == "__main__":

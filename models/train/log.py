@@ -1,15 +1,15 @@
-"""Training logs: one JSON object a line, in models/work/<name>.jsonl, and the same on the terminal."""
+"""Training logs: one JSON object a line, in models/logs/<name>.jsonl, and the same on the terminal."""
 
 import json
 import time
 
-from paths import WORK
+from paths import LOGS
 
 
 class Log:
     def __init__(self, name: str, append: bool = False):
-        WORK.mkdir(exist_ok=True)
-        self.file = open(WORK / f"{name}.jsonl", "a" if append else "w", buffering=1)
+        LOGS.mkdir(exist_ok=True)
+        self.file = open(LOGS / f"{name}.jsonl", "a" if append else "w", buffering=1)
         self.started = time.time()
 
     def write(self, **values):

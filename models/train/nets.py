@@ -4,7 +4,7 @@ import json
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -24,6 +24,11 @@ def make_vae() -> AutoencoderKL:
         block_out_channels=[32, 32, 64, 64], layers_per_block=1, act_fn="silu", latent_channels=4, norm_num_groups=32, sample_size=256,
         scaling_factor=SCALING_FACTOR, force_upcast=False,
     )
+
+
+def load_vae() -> AutoencoderKL:
+    """The shipped VAE, in float32, for use without training it."""
+    return AutoencoderKL.from_pretrained(MODEL / "vae").float().eval().requires_grad_(False)
 
 
 def make_text_encoders() -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
@@ -125,6 +130,17 @@ def save_component(module, name: str):
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     else:
         module.save_config(folder)
+
+
+def load_component(module, name: str):
+    """Reads back into `module` what `save_component` wrote."""
+    (path,) = (MODEL / name).glob("*.safetensors")
+    own = module.state_dict()
+    weights = {key if key in own else key.removeprefix("text_model."): value.float() for key, value in load_file(path).items()}
+    missing = [key for key in own if key not in weights and own[key].is_floating_point()]
+    if missing:
+        raise KeyError(f"{path} lacks {', '.join(missing[:3])}")
+    module.load_state_dict(weights, strict=False)
 
 
 def save_index():

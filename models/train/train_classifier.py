@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 
 from catalogue import CLASS_NAMES
-from classifier import Classifier, save_classifier, shrink
+from classifier import Classifier, load_classifier, save_classifier, shrink
 from feed import Renderer, SceneFeed, labels, load_sprites
 from fused import speed_up
 from log import Log
-from nets import make_vae
-from paths import WORK
+from nets import load_vae
 
 
 def spoil(pictures: torch.Tensor) -> torch.Tensor:
@@ -43,6 +42,8 @@ def main():
     parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--test-batches", type=int, default=16)
+    parser.add_argument("--resume", action="store_true", help="start from models/classifier")
+    parser.add_argument("--seed", type=int, default=20_000_000, help="of the first batch of scenes; another one for each resumed run, below 29,000,000")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     feed = SceneFeed()
@@ -51,12 +52,10 @@ def main():
     device = torch.device(arguments.device)
     on_gpu = device.type == "cuda"
     renderer = Renderer(load_sprites(), device, torch.float32)
-    vae = make_vae().to(device).eval().requires_grad_(False)
-    vae.load_state_dict(torch.load(WORK / "vae.pt", map_location=device))
-    vae = speed_up(vae.to(memory_format=torch.channels_last))
-    model = Classifier().to(device, memory_format=torch.channels_last)
+    vae = speed_up(load_vae().to(device, memory_format=torch.channels_last))
+    model = (load_classifier() if arguments.resume else Classifier()).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.02, fused=on_gpu)
-    log = Log("classifier")
+    log = Log("classifier", append=arguments.resume)
 
     def pictures_of(scenes):
         pictures = renderer.render(scenes)
@@ -67,7 +66,7 @@ def main():
 
     started = time.time()
     step, total, right = 0, 0.0, 0.0
-    for scenes in feed.batches(20_000_000, arguments.batch, [(256, 256)]):
+    for scenes in feed.batches(arguments.seed, arguments.batch, [(256, 256)]):
         pictures = spoil(pictures_of(scenes)).to(memory_format=torch.channels_last)
         present = labels(scenes, len(CLASS_NAMES)).to(device)
         share = min(1.0, (time.time() - started) / (60 * arguments.minutes))

@@ -19,7 +19,7 @@ from feed import Renderer, SceneFeed, load_sprites
 from fused import speed_up
 from graphs import Step
 from log import Log
-from nets import Conditioning, count, make_scheduler, make_unet, make_vae, save_component, save_index
+from nets import Conditioning, count, load_vae, make_scheduler, make_unet, load_component, save_component, save_index
 from paths import MODEL, WORK
 from tokens import CaptionTokenizer, second_padding
 
@@ -73,7 +73,9 @@ def main():
     parser.add_argument("--pool", type=int, default=262_144, help="scenes of the native size; each other size gets an eighth")
     parser.add_argument("--render-batch", type=int, default=512)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on from models/work/diffusion")
+    parser.add_argument("--from-model", action="store_true", help="start a new schedule from the weights in models/tiny-sdxl")
+    parser.add_argument("--seed", type=int, default=50_000_000, help="of the scenes, from 50,000,000 on; another one for each start from the model")
     arguments = parser.parse_args()
     feed = SceneFeed()
     device = torch.device(arguments.device)
@@ -87,6 +89,10 @@ def main():
     named = {f"unet.{name}": parameter for name, parameter in unet.named_parameters()}
     named |= {f"conditioning.{name}": parameter for name, parameter in conditioning.named_parameters()}
     moments = {}
+    if arguments.from_model:
+        load_component(unet, "unet")
+        load_component(conditioning.text_encoder, "text_encoder")
+        load_component(conditioning.text_encoder_2, "text_encoder_2")
     if arguments.resume:
         weights, moments, progress = checkpoint.load(FOLDER)
         with torch.no_grad():
@@ -106,14 +112,13 @@ def main():
                                           "exp_avg": like("exp_avg"), "exp_avg_sq": like("exp_avg_sq")}
     print(f"UNet {count(unet):,} parameters, text encoders {count(conditioning.text_encoder):,} + {count(conditioning.text_encoder_2):,}")
 
-    torch.manual_seed(100 + progress["sessions"])
-    log = Log("diffusion", append=arguments.resume)
-    vae = speed_up(make_vae().to(device, memory_format=torch.channels_last).eval().requires_grad_(False))
-    vae.load_state_dict(torch.load(WORK / "vae.pt", map_location=device))
+    torch.manual_seed(arguments.seed + progress["sessions"])
+    log = Log("diffusion", append=arguments.resume or arguments.from_model)
+    vae = speed_up(load_vae().to(device, memory_format=torch.channels_last))
     renderer = Renderer(load_sprites(), device, torch.float32)
     tokenizer = CaptionTokenizer(MODEL / "tokenizer")
     began = time.time()
-    make_pool = lambda size, number, batch, seed: Pool(feed, renderer, vae, tokenizer, size, number, batch, seed + 50_000_000 + 1_000_000 * progress["sessions"])
+    make_pool = lambda size, number, batch, seed: Pool(feed, renderer, vae, tokenizer, size, number, batch, seed + arguments.seed + 1_000_000 * progress["sessions"])
     pool = make_pool(NATIVE, arguments.pool, arguments.render_batch, 0)
     small = max(1, arguments.render_batch // 2)
     others = [make_pool(size, max(small, arguments.pool // 8), small, 200_000 * (index + 1)) for index, size in enumerate(OTHER_SIZES)]

@@ -18,7 +18,7 @@ from feed import Renderer, SceneFeed, load_sprites
 from fused import speed_up
 from graphs import Step
 from log import Log
-from nets import count, fold_latent_statistics, make_vae, save_component
+from nets import count, fold_latent_statistics, load_vae, make_vae, save_component
 from paths import WORK
 
 SIZES = [(256, 256)] * 6 + [(256, 384), (384, 256)]
@@ -54,7 +54,8 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--resume", action="store_true", help="start from models/work/vae.pt")
+    parser.add_argument("--seed", type=int, default=1_000_000, help="of the first batch of scenes; another one for each resumed run, below 9,000,000")
+    parser.add_argument("--resume", action="store_true", help="start from models/tiny-sdxl/vae")
     arguments = parser.parse_args()
     feed = SceneFeed()
     torch.manual_seed(0)
@@ -64,13 +65,16 @@ def main():
     on_gpu = device.type == "cuda"
     dtype = torch.bfloat16 if on_gpu else torch.float32
     renderer = Renderer(load_sprites(), device, torch.float32)
-    vae = speed_up(make_vae().to(device, memory_format=torch.channels_last))
+    vae = make_vae()
     if arguments.resume:
-        vae.load_state_dict(torch.load(WORK / "vae.pt", map_location=device))
+        vae = load_vae().requires_grad_(True)
+        # Back to latents of deviation one, on which the KL term acts.
+        fold_latent_statistics(vae, torch.zeros(4), torch.full((4,), vae.config.scaling_factor**-2))
+    vae = speed_up(vae.to(device, memory_format=torch.channels_last))
     print(f"{count(vae):,} parameters")
     average = [parameter.detach().clone() for parameter in vae.parameters()]
     optimizer = torch.optim.AdamW(vae.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=on_gpu)
-    log = Log("vae")
+    log = Log("vae", append=arguments.resume)
 
     def losses(pictures):
         with torch.autocast(device.type, dtype, enabled=on_gpu):
@@ -78,7 +82,7 @@ def main():
 
     parameters, steps, held = list(vae.parameters()), {}, {}
     started, step, sums, seen = None, 0, torch.zeros(3, device=device), 0
-    for scenes in feed.batches(1_000_000, arguments.batch, SIZES):
+    for scenes in feed.batches(arguments.seed, arguments.batch, SIZES):
         pictures = renderer.render(scenes)
         size = (scenes.height, scenes.width)
         if size not in steps:
@@ -126,7 +130,6 @@ def main():
     pairs = torch.cat([pictures[:12], rebuilt[:12]]).add(1).mul(127.5).round().byte()
     pairs = pairs.view(2, 2, 6, *pairs.shape[1:]).permute(1, 0, 4, 2, 5, 3).reshape(4 * 256, 6 * 256, 3)
     Image.fromarray(pairs.cpu().numpy()).save(WORK / "vae.png")  # rows: pictures, rebuilt, pictures, rebuilt
-    torch.save(vae.state_dict(), WORK / "vae.pt")
     save_component(vae, "vae")
     log.write(step=step, reconstruction_psnr=10 * math.log10(4 / squared), latent_std=latents.std().item(), latent_mean=latents.mean().item(),
               posterior_std=(posterior.std * vae.config.scaling_factor).mean().item(), latent_max=latents.abs().max().item())
