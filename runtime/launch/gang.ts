@@ -2,6 +2,7 @@
  * The local ranks of a gang: started together, watched together, ended together. Whatever ends one ends all, and the error that comes out is
  * the cause's, not that of whoever reported first.
  *
+ * How it starts: every process at once, the first rank's work at once, the others' when the first has its engines. They load them then.
  * How it ends: a rank fails of itself, hangs, or the caller says stop → every other rank is asked to end (SIGTERM; a hung one is
  * killed) → what is left after the grace period is killed → when every process is gone, the verdict.
  */
@@ -48,7 +49,10 @@ class Gang {
   constructor(options: GangOptions) {
     this.#options = options;
     const events = {
-      message: options.onMessage,
+      message: (rank: number, message: RankMessage): void => {
+        if (message.type === 'phase' && message.phase !== 'building') this.#startAll();
+        options.onMessage(rank, message);
+      },
       failed: (rank: number, error: SdxlError): void => {
         this.#failed({ rank, error });
       },
@@ -58,6 +62,8 @@ class Gang {
       this.#ranks.push(rank);
       if (rank.pid !== undefined) options.onStart(rank.rank, rank.pid);
     }
+    // The first builds engines and hashes weights for all: together they would do it as often as there are ranks.
+    this.#ranks[0]?.start();
   }
 
   async ended(): Promise<void> {
@@ -67,7 +73,7 @@ class Gang {
     let last = performance.now();
     const watch = setInterval(() => {
       const now = performance.now();
-      const running = this.#ranks.filter((rank) => rank.alive && !rank.settled);
+      const running = this.#ranks.filter((rank) => rank.alive && rank.started && !rank.settled);
       for (const failure of tick(running, now - last, this.#options.deadlines)) this.#hung(failure);
       last = now;
     }, watchIntervalMs);
@@ -77,6 +83,10 @@ class Gang {
     stop.removeEventListener('abort', this.#onStop);
     kill.removeEventListener('abort', this.#killAll);
     this.#judge();
+  }
+
+  #startAll(): void {
+    if (!this.#ending.signal.aborted) for (const rank of this.#ranks) rank.start();
   }
 
   #judge(): void {

@@ -15,13 +15,16 @@ import type { WatchedCommunicator } from './watched-communicator.js';
 const orphanGraceMs = 3_000;
 
 const stop = new AbortController();
+let assigned = false;
 process.title = 'sdxl rank';
 // A terminal sends ^C to the whole group; what becomes of the ranks is the launcher's decision.
 process.on('SIGINT', () => undefined);
 process.on('SIGTERM', () => {
+  if (!assigned) process.exit(ExitCode.terminated);
   stop.abort(stopped('the launcher stopped this rank'));
 });
 process.on('disconnect', () => {
+  if (!assigned) process.exit(ExitCode.terminated);
   setTimeout(die, orphanGraceMs);
   stop.abort(stopped('the launcher is gone'));
 });
@@ -29,6 +32,7 @@ process.on('uncaughtException', (error) => {
   void crash(error);
 });
 process.once('message', (message: LauncherMessage) => {
+  assigned = true;
   void main(message.assignment);
 });
 

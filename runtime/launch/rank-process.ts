@@ -33,11 +33,14 @@ export class RankProcess {
   /** Whether its failure, if any, is known and its exit is no news. */
   settled = false;
   readonly #child: ChildProcess;
+  readonly #assignment: Assignment;
+  #started = false;
   readonly #events: RankEvents;
   readonly #lastLines: string[] = [];
 
   constructor(assignment: Assignment, events: RankEvents) {
     this.rank = assignment.rank;
+    this.#assignment = assignment;
     this.#events = events;
     // The launcher's environment and arguments say nothing a rank needs: its assignment does.
     this.#child = fork(rankMain, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
@@ -50,8 +53,19 @@ export class RankProcess {
       if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#said(line));
     }
     this.ended = this.#watchEnd();
-    const start: LauncherMessage = { type: 'start', assignment };
-    this.#child.send(start, () => undefined);
+  }
+
+  /** Whether the rank has its assignment: until then it is silent, and that is no fault of its. */
+  get started(): boolean {
+    return this.#started;
+  }
+
+  /** Hands the rank its assignment. May be called twice. */
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    const message: LauncherMessage = { type: 'start', assignment: this.#assignment };
+    this.#child.send(message, () => undefined);
   }
 
   get alive(): boolean {

@@ -58,9 +58,13 @@ export function rankExited(
   const how = end.signal === null ? `ended with code ${String(end.code)}` : `was ended by ${end.signal}`;
   const hint = end.signal === 'SIGKILL' ? '; where nobody did it on purpose, memory ran out: see the kernel log' : '';
   const said = lastWords === '' ? '' : `; it last said: ${lastWords}`;
-  return new SdxlError('RANK_EXITED', `the process ${how}${end.signal === null ? ' without a report' : ', not by its launcher'}${hint}${said}`, {
-    fields: { rank, ...(end.signal === null ? { exitCode: end.code ?? -1 } : { signal: end.signal }) },
-  });
+  return new SdxlError(
+    'RANK_EXITED',
+    `the process ${how}${end.signal === null ? ' without a report' : ', not by its launcher'}${hint}${said}`,
+    {
+      fields: { rank, ...(end.signal === null ? { exitCode: end.code ?? -1 } : { signal: end.signal }) },
+    },
+  );
 }
 
 export function rankHung(rank: number, what: string, seconds: number): SdxlError {

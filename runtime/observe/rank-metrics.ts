@@ -10,7 +10,7 @@ const stepSeconds = [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56
 const collectiveSeconds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];
 const buildSeconds = [0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800];
 
-export type ImageResult = 'written' | 'skipped' | 'failed';
+export type ImageResult = 'written' | 'skipped';
 
 export class RankMetrics {
   readonly #registry = new Registry();

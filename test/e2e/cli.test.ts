@@ -1,7 +1,7 @@
 /** What the command line says: help, validation, usage errors, inspection. No rank is started here. */
 import assert from 'node:assert/strict';
 import { cp, truncate, writeFile } from 'node:fs/promises';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { packageFile } from '../../runtime/package-root.js';
 import { fixture } from '../support/fixtures.js';
 import { sdxl, smallJob, Workspace } from '../support/sdxl.js';
@@ -11,6 +11,7 @@ let workspace: Workspace;
 
 before(async () => {
   workspace = await Workspace.open();
+  await writeFile(workspace.file('file'), '');
 });
 after(async () => {
   await workspace[Symbol.asyncDispose]();
@@ -103,21 +104,22 @@ const refusals: readonly {
     says: /error MESH_INVALID: WORLD_SIZE is 3, and the job has 2 ranks/u,
   },
 ];
-for (const { name, args, env, code, says } of refusals) {
-  test(`refused before a rank is started: ${name}`, async () => {
-    await writeFile(workspace.file('file'), '');
-    const finished = await sdxl(args, { cwd: workspace.path, ...(env === undefined ? {} : { env }) });
-    assert.match(finished.stderr, says);
-    assert.equal(finished.code, code);
-    assert.equal(finished.stdout, '');
-    assert.doesNotMatch(finished.stderr, / {4}at /u, 'no stack without --verbose');
-    assert.doesNotMatch(finished.stderr, /pid=/u);
-    assert.deepEqual(
-      (await workspace.list()).filter((entry) => /\.(png|tmp)$/u.test(entry)),
-      [],
-    );
-  });
-}
+describe('refused before a rank is started', { concurrency: 3 }, () => {
+  for (const { name, args, env, code, says } of refusals) {
+    test(name, async () => {
+      const finished = await sdxl(args, { cwd: workspace.path, ...(env === undefined ? {} : { env }) });
+      assert.match(finished.stderr, says);
+      assert.equal(finished.code, code);
+      assert.equal(finished.stdout, '');
+      assert.doesNotMatch(finished.stderr, / {4}at /u, 'no stack without --verbose');
+      assert.doesNotMatch(finished.stderr, /pid=/u);
+      assert.deepEqual(
+        (await workspace.list()).filter((entry) => /\.(png|tmp)$/u.test(entry)),
+        [],
+      );
+    });
+  }
+});
 
 test('a truncated weights file is named', async () => {
   await cp(model, workspace.file('model'), { recursive: true });

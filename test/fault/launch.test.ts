@@ -19,7 +19,7 @@ let env: Record<string, string>;
 
 before(async () => {
   shared = await Workspace.open();
-  env = { SDXL_CACHE_DIR: shared.file('cache'), SDXL_HEARTBEAT_TIMEOUT_SECONDS: '4', SDXL_GRACE_PERIOD_SECONDS: '4' };
+  env = { SDXL_CACHE_DIR: shared.file('cache'), SDXL_GRACE_PERIOD_SECONDS: '4' };
   const built = await Promise.all(
     ['1', '2'].map((ranks) => sdxl(['build', '--model', model, '--size', '128', '-n', ranks], { cwd: shared.path, env })),
   );
@@ -40,7 +40,10 @@ async function assertNothingWritten(workspace: Workspace): Promise<void> {
   assert.deepEqual(await workspace.list('out'), []);
 }
 
-describe('a rank', () => {
+// Mostly waiting: two at a time.
+const concurrency = 2;
+
+describe('a rank', { concurrency }, () => {
   test('killed mid-step is named, with the signal', async () => {
     await using workspace = await Workspace.open();
     const log = workspace.file('termination-log');
@@ -57,7 +60,7 @@ describe('a rank', () => {
 
   test('that is stopped is hung', async () => {
     await using workspace = await Workspace.open();
-    const run = await start(workspace, endless('-n', '2'));
+    const run = await start(workspace, endless('-n', '2'), { SDXL_HEARTBEAT_TIMEOUT_SECONDS: '4' });
     process.kill(run.rank(0), 'SIGSTOP');
     const { code, stderr } = await run.end(25_000);
     assert.equal(code, 75);
@@ -91,7 +94,7 @@ describe('a rank', () => {
   });
 });
 
-describe('ranks that others start', () => {
+describe('ranks that others start', { concurrency }, () => {
   const apart = async (workspace: Workspace, rank: number, port: number, token: string, job: string): Promise<Sdxl> => {
     await writeFile(workspace.file(`token-${String(rank)}`), token);
     const placed = { RANK: String(rank), WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port) };
@@ -121,7 +124,7 @@ describe('ranks that others start', () => {
   test('a foreign rank is refused, and the gang names the one it misses', async () => {
     await using workspace = await Workspace.open();
     const port = await freePort();
-    const job = await jobFile(workspace, 'job.yaml', { rendezvousTimeoutSeconds: 15 });
+    const job = await jobFile(workspace, 'job.yaml', { rendezvousTimeoutSeconds: 10 });
     const zero = await apart(workspace, 0, port, 'the-secret-of-this-job', job);
     const one = await apart(workspace, 1, port, 'the-secret-of-another-job', job);
     const [first, second] = await Promise.all([zero.end(40_000), one.end(40_000)]);
@@ -173,7 +176,7 @@ test('an output that vanishes while the ranks compute fails as such, on all of t
   assert.deepEqual(await workspace.list('gone'), []);
 });
 
-describe('the launcher', () => {
+describe('the launcher', { concurrency }, () => {
   for (const [signal, expected] of [
     ['SIGTERM', 143],
     ['SIGINT', 130],
