@@ -88,6 +88,8 @@ export class OnnxExecutor implements Executor {
       // `requested` runs one ahead of `completed` while the worker waits.
       const wait = Atomics.waitAsync(words, control.requested, answered);
       const outcome = wait.async ? await Promise.race([wait.value, ended]) : wait.value;
+      // A notification may come late, after the request it tells of was seen and answered: it is no second request.
+      if (outcome !== 'ended' && Atomics.load(words, control.requested) === answered) continue;
       const step = Atomics.load(words, control.step);
       if (outcome === 'ended' || step === noMoreExchanges) {
         Atomics.store(words, control.completed, Atomics.load(words, control.requested));

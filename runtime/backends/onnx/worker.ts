@@ -142,7 +142,8 @@ class Handover {
     this.#copy(step.pack, bound);
     const completed = Atomics.load(this.#words, control.completed);
     this.#request(index);
-    Atomics.wait(this.#words, control.completed, completed);
+    // A notification may come late, after the answer it tells of was seen: it is not the answer to this request.
+    while (Atomics.load(this.#words, control.completed) === completed) Atomics.wait(this.#words, control.completed, completed);
     if (Atomics.load(this.#words, control.status) !== exchangeStatus.ok) {
       throw new SdxlError('PEER_LOST', `exchange ${step.label} failed`, { fields: { operation: step.label } });
     }
