@@ -75,7 +75,6 @@ class ProgressLines implements Progress {
 class ProgressBar implements Progress {
   readonly #options: ProgressOptions;
   readonly #bar: SingleBar;
-  #done = 0;
   #active = false;
 
   constructor(options: ProgressOptions) {
@@ -94,16 +93,12 @@ class ProgressBar implements Progress {
     if (rank !== this.#options.rank) return;
     const { images, steps } = this.#options;
     if (message.type === 'phase') this.#show(message.phase);
-    if (message.type === 'sample') this.#done++;
     if (message.type !== 'event') return;
     const { event } = message;
     if (event.type === 'engine') this.#show(`loading ${event.component}`);
     if (event.type === 'stage-started') this.#show(`image ${String(event.image + 1)}/${String(images)} ${event.stage}`);
-    if (event.type === 'step') this.#bar.update(this.#done * steps + event.step);
-    if (event.type === 'image') {
-      this.#done++;
-      this.#bar.update(this.#done * steps);
-    }
+    if (event.type === 'step') this.#bar.update(event.image * steps + event.step);
+    if (event.type === 'image') this.#bar.update((event.image + 1) * steps);
   }
 
   line(text: string): void {

@@ -41,13 +41,13 @@ test('quantiles are interpolated', () => {
 });
 
 test('health tells why not; other methods are refused; closing twice is fine', async () => {
-  let reason: string | undefined;
+  const health: { reason?: string } = {};
   const status = new StatusTracker('j', 1, 1, [0]);
-  const sources = { metrics: async () => '', status: () => status.get(), unhealthy: () => reason };
+  const sources = { metrics: async () => '', status: () => status.get(), unhealthy: () => health.reason };
   const server = await ObservationServer.open({ host: '127.0.0.1', port: 0 }, sources);
   const url = `http://127.0.0.1:${String(server.port)}`;
   assert.equal((await fetch(`${url}/healthz`)).status, 200);
-  reason = 'rank 1 hangs';
+  health.reason = 'rank 1 hangs';
   const ill = await fetch(`${url}/healthz`);
   assert.deepEqual([ill.status, await ill.text()], [503, 'rank 1 hangs\n']);
   assert.equal((await fetch(`${url}/status`, { method: 'POST' })).status, 405);
