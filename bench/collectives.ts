@@ -12,6 +12,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { GrpcCommunicator, type Communicator } from '../runtime/collectives/index.js';
+import { rankNodeOptions } from '../runtime/launch/node-options.js';
 
 const sizes = [0, 1 << 10, 16 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20, 16 << 20];
 const warmups = 50;
@@ -21,7 +22,7 @@ const outstanding = 8;
  * As for real ranks. A rank's JavaScript heap is small, so V8 keeps its limit small, counts every received buffer towards
  * it and collects the whole heap every few megabytes: half of the CPU time of a transfer without this.
  */
-const rankFlags = ['--initial-old-space-size=256'];
+const rankFlags = [...rankNodeOptions];
 
 interface Row {
   readonly sizeBytes: number;

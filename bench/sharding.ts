@@ -19,6 +19,7 @@ import { bandInputs } from '../runtime/pipeline/bands.js';
 import { Model } from '../runtime/pipeline/model.js';
 import type { Mesh } from '../runtime/parallel/index.js';
 import { float32, Generator, type Tensor } from '../runtime/tensor/index.js';
+import { rankNodeOptions } from '../runtime/launch/node-options.js';
 import { writeRandomModel } from './models/random-model.js';
 
 interface Job {
@@ -56,7 +57,7 @@ async function main(size: number, rounds: number, patch: number): Promise<void> 
   const port = 29_500 + (process.pid % 1000);
   const start = async (mesh: Mesh): Promise<ChildProcess[]> => {
     const ranks = Array.from({ length: mesh.patch }, (_, rank) => {
-      const child = fork(import.meta.filename, ['--child']);
+      const child = fork(import.meta.filename, ['--child'], { execArgv: [...rankNodeOptions] });
       child.send({ model, cache: join(root, 'cache'), size, mesh, rank, port } satisfies Job);
       return child;
     });

@@ -96,7 +96,8 @@ export class EngineCache {
         },
       );
     } finally {
-      await rm(staging, { recursive: true, force: true });
+      // Where it could not even be made, there is nothing to remove.
+      await rm(staging, { recursive: true, force: true }).catch(() => undefined);
     }
   }
 

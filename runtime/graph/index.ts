@@ -15,14 +15,7 @@ export {
   type Dim,
   type SymbolValues,
 } from './dim.js';
-export {
-  type CollectiveGroup,
-  type CollectivePayload,
-  type OpName,
-  type OpParams,
-  type Padding,
-  type TensorType,
-} from './ops.js';
+export { type CollectiveGroup, type CollectivePayload, type OpName, type OpParams, type Padding, type TensorType } from './ops.js';
 export { typeOf, type Graph, type GraphInput, type GraphOutput, type GraphWeight, type Node, type NodeOf, type ValueId } from './graph.js';
 export { GraphBuilder, type Value } from './builder.js';
 export { verify } from './verify.js';

@@ -149,7 +149,7 @@ const shapeRules: { readonly [Op in OpName]: ShapeRule<Op> } = {
     sameShape(k.shape, v.shape, 'k and v');
     same(dim(q, 2), dim(k, 2), 'channels of q and k');
     same(dim(q, 0), dim(k, 0), 'batch of q and k');
-    if (floorDivDim(dim(q, 2), heads) === undefined) throw new ShapeError(`${String(heads)} heads do not divide ${String(dim(q, 2))}`);
+    if (Number(dim(q, 2)) % heads !== 0) throw new ShapeError(`${String(heads)} heads do not divide ${String(dim(q, 2))}`);
     return [q];
   },
   layerNorm: (_, inputs) => {
@@ -273,7 +273,7 @@ function sameExcept(a: TensorType, b: TensorType, axis: number): void {
 
 function grouped(type: TensorType, groups: number): TensorType {
   const x = rank(type, 4, 'x');
-  if (floorDivDim(dim(x, 1), groups) === undefined || Number(dim(x, 1)) % groups !== 0) {
+  if (Number(dim(x, 1)) % groups !== 0) {
     throw new ShapeError(`${String(groups)} groups do not divide ${String(dim(x, 1))} channels`);
   }
   return x;

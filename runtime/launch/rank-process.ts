@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { SdxlError } from '../errors/index.js';
 import type { RankPhase } from '../observe/index.js';
 import type { Assignment, LauncherMessage, RankMessage } from './messages.js';
+import { rankNodeOptions } from './node-options.js';
 import { rankExited, reviveError } from './verdict.js';
 
 export interface RankEvents {
@@ -43,7 +44,7 @@ export class RankProcess {
     this.#assignment = assignment;
     this.#events = events;
     // The launcher's environment and arguments say nothing a rank needs: its assignment does.
-    this.#child = fork(rankMain, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
+    this.#child = fork(rankMain, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [...rankNodeOptions] });
     this.pid = this.#child.pid;
     this.#child.on('message', (message: RankMessage) => {
       this.#heard(message);
