@@ -80,7 +80,7 @@ const refusals: readonly {
     name: 'more memory than there is',
     args: smallJob(model, '-n', '2', '--memory-limit', '300Mi'),
     code: 3,
-    says: /error MEMORY_INSUFFICIENT: 2 ranks need \d+\.\d MiB, each \d+\.\d MiB \(UNet .*\), at most 300\.0 MiB can be used here \(--memory-limit\)/u,
+    says: /error MEMORY_INSUFFICIENT: 2 ranks need \d+\.\d [MG]iB, each \d+\.\d MiB \(UNet .*\), at most 300\.0 MiB can be used here \(--memory-limit\)/u,
   },
   {
     name: 'an environment that is half a gang',
