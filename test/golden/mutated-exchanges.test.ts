@@ -56,7 +56,7 @@ class DroppingCommunicator implements Communicator {
 describe('dropping one payload of one exchange fails the gate', () => {
   for (const network of ['unet', 'vaeDecoder'] as const) {
     it(`${network}: every halo, statistic and K/V shard, received by either rank`, async (t) => {
-      const golden = await readGolden(network === 'unet' ? 'unet' : 'vae');
+      const golden = await readGolden(network === 'unet' ? 'goldens/unet' : 'goldens/vae');
       const mesh = { cfg: 1, patch: 2 };
       const droppers = new Map<number, DroppingCommunicator>();
       const wrap = (inner: Communicator): Communicator => {

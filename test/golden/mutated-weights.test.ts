@@ -17,7 +17,7 @@ describe('dropping one bias or affine fails the gate', () => {
   ] as const;
   for (const { name, folder, golden: goldenName } of networks) {
     it(`${name}: every vector of its weights, on one rank`, async (t) => {
-      const golden = await readGolden(goldenName);
+      const golden = await readGolden(`goldens/${goldenName}`);
       const directory = await mkdtemp(join(tmpdir(), 'sdxl-mutation-'));
       try {
         await cp(model, directory, { recursive: true });

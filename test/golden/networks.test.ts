@@ -34,7 +34,7 @@ async function runUnet(
 describe('UNet against diffusers', () => {
   for (const patch of [1, 2, 4]) {
     it(`square, tall and wide on ${String(patch)} patch ranks, one engine for all sizes`, async () => {
-      const golden = await readGolden('unet');
+      const golden = await readGolden('goldens/unet');
       const mesh = { cfg: 1, patch };
       const errors = await onMesh(model, mesh, async ({ components, load, rank }) => {
         const executor = await load(components.unet);
@@ -50,7 +50,7 @@ describe('UNet against diffusers', () => {
   }
 
   it('guidance branches on ranks of their own', async () => {
-    const golden = await readGolden('unet');
+    const golden = await readGolden('goldens/unet');
     const mesh = { cfg: 2, patch: 2 };
     const branch = (value: Tensor<'f32'>, index: number): Tensor<'f32'> => {
       const size = value.data.length / 2;
@@ -71,7 +71,7 @@ describe('UNet against diffusers', () => {
 describe('VAE decoder against diffusers', () => {
   for (const patch of [1, 2, 4]) {
     it(`square and wide on ${String(patch)} ranks`, async () => {
-      const golden = await readGolden('vae');
+      const golden = await readGolden('goldens/vae');
       const mesh = { cfg: 1, patch };
       const errors = await onMesh(model, mesh, async ({ components, load, rank, model: opened }) => {
         const executor = await load(components.vaeDecoder);
@@ -97,7 +97,7 @@ describe('text encoders against transformers', () => {
     long: 'highly detailed photograph, '.repeat(20),
   };
   it('penultimate states of both, concatenated, and the pooled projection', async () => {
-    const golden = await readGolden('encoders');
+    const golden = await readGolden('goldens/encoders');
     await onMesh(model, { cfg: 1, patch: 1 }, async ({ components, load, model: opened }) => {
       const encoders = { textEncoder: await load(components.textEncoder), textEncoder2: await load(components.textEncoder2) };
       for (const [name, prompt] of Object.entries(prompts)) {

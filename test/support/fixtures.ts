@@ -7,9 +7,9 @@ export function fixture(name: string): string {
   return packageFile(`test/fixtures/${name}`);
 }
 
-/** All float tensors of a golden file. */
+/** All float tensors of a golden file, named from test/fixtures, without its extension. */
 export async function readGolden(name: string): Promise<Record<string, Tensor<'f32'>>> {
-  await using file = await SafetensorsFile.open(fixture(`goldens/${name}.safetensors`));
+  await using file = await SafetensorsFile.open(fixture(`${name}.safetensors`));
   const floats = [...file.tensors.values()].filter(({ dtype }) => dtype === 'F32');
   const entries = await Promise.all(floats.map(async ({ name: key }) => [key, await file.readFloat32(key)] as const));
   return Object.fromEntries(entries);
