@@ -46,7 +46,7 @@ export class EngineCache {
     const directory = this.directoryOf(key);
     const raw = await readFile(join(directory, manifestName)).catch((error: unknown) => {
       if (isMissing(error)) return undefined;
-      throw error;
+      throw this.#unusable('read', error);
     });
     if (raw === undefined) return undefined;
     try {
@@ -86,15 +86,7 @@ export class EngineCache {
       });
       return target;
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new SdxlError(
-        'ENGINE_CACHE_UNWRITABLE',
-        `cannot write the engine cache ${this.root}: ${reason}; choose another with --cache-dir`,
-        {
-          fields: { directory: this.root },
-          cause,
-        },
-      );
+      throw this.#unusable('write', cause);
     } finally {
       // Where it could not even be made, there is nothing to remove.
       await rm(staging, { recursive: true, force: true }).catch(() => undefined);
@@ -104,11 +96,27 @@ export class EngineCache {
   /** Takes a damaged engine out of the way first, so that nobody reads it half removed. */
   async #discard(directory: string): Promise<void> {
     const aside = join(this.root, 'staging', `damaged-${randomUUID()}`);
-    await ensureDirectory(join(this.root, 'staging'));
-    await rename(directory, aside).catch((error: unknown) => {
-      if (!isMissing(error)) throw error;
-    });
-    await rm(aside, { recursive: true, force: true });
+    try {
+      await ensureDirectory(join(this.root, 'staging'));
+      await rename(directory, aside).catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+      });
+      await rm(aside, { recursive: true, force: true });
+    } catch (error) {
+      throw this.#unusable('repair', error);
+    }
+  }
+
+  #unusable(action: 'read' | 'write' | 'repair', cause: unknown): SdxlError {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    return new SdxlError(
+      'ENGINE_CACHE_UNWRITABLE',
+      `cannot ${action} the engine cache ${this.root}: ${reason}; choose another with --cache-dir`,
+      {
+        fields: { directory: this.root },
+        cause,
+      },
+    );
   }
 }
 

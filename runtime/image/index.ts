@@ -14,4 +14,5 @@ export {
 export { a1111Text, jsonKeyword, parametersAsJson, parametersKeyword, type ImageParameters, type JsonValue } from './parameters.js';
 export { encodePng, quantize, type PngText } from './png.js';
 export { psnr } from './psnr.js';
-export { assertWritable, sidecarPath, writeImage, type WrittenImage } from './write-image.js';
+export { readRecord, sidecarPath, type ImageRecord } from './image-record.js';
+export { assertWritable, writeImage, type WrittenImage } from './write-image.js';

@@ -2,22 +2,18 @@
 import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { ensureDirectory } from '../files/index.js';
 import { requireFinite, requireImageShape, requireNotFlat, type FloatImage } from './check-image.js';
-import { parametersAsJson, parametersAsText, type ImageParameters } from './parameters.js';
+import { isForeignSidecar, makeRecord, sidecarPath } from './image-record.js';
+import { parametersAsText, type ImageParameters } from './parameters.js';
 import { encodePng, quantize } from './png.js';
 
 export interface WrittenImage {
   readonly path: string;
   readonly sidecarPath: string;
   readonly sizeBytes: number;
-}
-
-/** `output.png` → `output.json`. */
-export function sidecarPath(path: string): string {
-  return `${path.replace(/\.png$/i, '')}.json`;
 }
 
 /**
@@ -37,8 +33,7 @@ export async function writeImage(
   requireNotFlat(image);
   const png = await encodePng(quantize(image), width, height, parametersAsText(parameters));
   const sidecar = sidecarPath(path);
-  const record = { file: basename(path), ...parametersAsJson(parameters) };
-  const json = Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
+  const json = Buffer.from(`${JSON.stringify(makeRecord(path, png, parameters), null, 2)}\n`);
   const directory = dirname(resolve(path));
   const temporary = { json: temporaryPath(directory), png: temporaryPath(directory) };
   let orphan: string | undefined;
@@ -48,6 +43,7 @@ export async function writeImage(
     await writeSynced(temporary.json, json, signal);
     await writeSynced(temporary.png, png, signal);
     signal?.throwIfAborted();
+    await refuseForeignSidecar(path);
     const replaced = (await statOrUndefined(path))?.isFile() === true;
     await rename(temporary.json, sidecar);
     if (!replaced) orphan = sidecar;
@@ -74,6 +70,7 @@ export async function assertWritable(path: string): Promise<void> {
     for (const target of [path, sidecarPath(path)]) {
       if ((await statOrUndefined(target))?.isDirectory() === true) throw systemError('EISDIR', `${target} is a directory`);
     }
+    await refuseForeignSidecar(path);
     // One block, so that a full disk is noticed.
     await writeSynced(probe, Buffer.alloc(4096));
   } catch (error) {
@@ -81,6 +78,17 @@ export async function assertWritable(path: string): Promise<void> {
   } finally {
     await removeQuietly([probe]);
   }
+}
+
+/** A JSON file of the user's own, a job for example, is not overwritten. */
+async function refuseForeignSidecar(path: string): Promise<void> {
+  if (!(await isForeignSidecar(path))) return;
+  const sidecar = sidecarPath(path);
+  throw new SdxlError(
+    'OUTPUT_UNWRITABLE',
+    `${path} can't be written: its parameters go to ${sidecar}, which exists and is not an image's record; choose another output or move that file`,
+    { fields: { path, sidecar } },
+  );
 }
 
 /** A short name: the image's own may already be as long as the file system allows. */

@@ -34,6 +34,7 @@ export function parseClipTextConfig(json: JsonObject, source: string): ClipTextC
     normEpsilon: read.number('layer_norm_eps', 1e-5),
     eosTokenId: read.integer('eos_token_id', 49407),
   };
+  if (config.eosTokenId >= config.vocabSize) read.refuse('eos_token_id', `an id below vocab_size ${String(config.vocabSize)}`);
   if (config.layers < 2) read.refuse('num_hidden_layers', 'at least 2 (SDXL reads the penultimate layer)');
   if (hiddenSize % config.heads !== 0) read.refuse('num_attention_heads', `a divisor of hidden_size ${String(hiddenSize)}`);
   // Training only, token ids the tokenizer owns, or storage hints: the weights' own dtype counts.

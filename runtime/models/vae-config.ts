@@ -43,5 +43,6 @@ export function parseVaeConfig(json: JsonObject, source: string): VaeConfig {
   read.ignore('down_block_types', 'in_channels', 'sample_size', 'use_quant_conv');
   read.finish();
   if (config.outChannels !== 3) read.refuse('out_channels', '3');
+  if (!(config.scalingFactor > 0)) read.refuse('scaling_factor', 'a number above 0');
   return config;
 }

@@ -41,6 +41,13 @@ export function joinBands(gathered: Tensor<'f32'>, mesh: Mesh): Tensor<'f32'> {
   return joined;
 }
 
+/** An output that the graph declares as f32. */
+export function floatOutput(outputs: Readonly<Record<string, Tensor>>, name: string): Tensor<'f32'> {
+  const value = outputs[name];
+  if (!(value?.data instanceof Float32Array)) throw new Error(`no f32 output ${name}`);
+  return float32(value.shape, value.data);
+}
+
 /** The given rows of every plane, in order; zeros for rows outside. */
 function pickRows(value: Tensor<'f32'>, rows: readonly number[]): Tensor<'f32'> {
   const [batch = 1, channels = 1, height = 1, width = 1] = value.shape;

@@ -2,6 +2,7 @@
 import type { Executor } from '../engine/index.js';
 import { float32, int64, tensor, type Tensor } from '../tensor/index.js';
 import { eosPosition } from '../tokenizer/index.js';
+import { floatOutput } from './bands.js';
 import type { Model, TextEncoderParts } from './model.js';
 import type { ImageRequest } from './request.js';
 
@@ -36,8 +37,8 @@ export async function encodePrompt(
   const first = await runEncoder(model.parts.textEncoder, encoders.textEncoder, prompt, onTruncated, signal);
   const second = await runEncoder(model.parts.textEncoder2, encoders.textEncoder2, prompt, () => undefined, signal);
   return {
-    promptEmbeds: concatFeatures(output(first, 'hidden_states'), output(second, 'hidden_states')),
-    pooledPromptEmbeds: output(second, 'text_embeds'),
+    promptEmbeds: concatFeatures(floatOutput(first, 'hidden_states'), floatOutput(second, 'hidden_states')),
+    pooledPromptEmbeds: floatOutput(second, 'text_embeds'),
   };
 }
 
@@ -79,12 +80,6 @@ async function runEncoder(
   if (parts.config.withProjection) inputs['eos_positions'] = int64([1], [eosPosition(inputIds, parts.config.eosTokenId)]);
   const { outputs } = await executor.run(inputs, signal);
   return outputs;
-}
-
-function output(outputs: Readonly<Record<string, Tensor>>, name: string): Tensor<'f32'> {
-  const value = outputs[name];
-  if (value?.dtype !== 'f32') throw new Error(`no f32 output ${name}`);
-  return float32(value.shape, Float32Array.from(value.data as Float32Array));
 }
 
 /** `[1, n, a]` and `[1, n, b]` → `[1, n, a + b]`. */

@@ -4,7 +4,7 @@ import { SdxlError } from '../errors/index.js';
 import type { Mesh } from '../parallel/index.js';
 import type { Schedule, ScheduleRun } from '../schedulers/index.js';
 import { float32, type Tensor } from '../tensor/index.js';
-import { bandInputs, joinBands } from './bands.js';
+import { bandInputs, floatOutput, joinBands } from './bands.js';
 import type { Conditioning } from './conditioning.js';
 import type { PipelineObserver } from './events.js';
 
@@ -40,7 +40,7 @@ export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): 
       },
       signal,
     );
-    const noise = joinBands(outputs['out_sample'] as Tensor<'f32'>, mesh);
+    const noise = joinBands(floatOutput(outputs, 'out_sample'), mesh);
     const guided = guidanceScale === undefined ? noise.data : guide(noise, guidanceScale);
     checkFinite(guided, index, steps);
     sample = run.step(guided, index, sample);

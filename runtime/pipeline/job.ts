@@ -1,8 +1,7 @@
 /** A job's images, one after the other: what is complete already is kept, each new one is written by rank 0. */
-import { readFile, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Communicator } from '../collectives/communicator.js';
-import { parametersAsJson, sidecarPath, writeImage, type ImageParameters, type JsonValue } from '../image/index.js';
+import { parametersAsJson, readRecord, writeImage, type ImageParameters, type ImageRecord, type JsonValue } from '../image/index.js';
 import { packageVersion } from '../package-root.js';
 import { printMesh, type Mesh } from '../parallel/index.js';
 import type { PipelineObserver, Stage } from './events.js';
@@ -109,19 +108,16 @@ async function agreeOnComplete(job: JobRequest, options: JobOptions): Promise<Ui
   return flags;
 }
 
-/** The PNG appears last, so where it is, all of it is; the sidecar says what it was made from. */
+/** Complete is an image whose record describes this very file and these very parameters. */
 async function isComplete(job: JobRequest, image: number, options: JobOptions): Promise<boolean> {
-  const path = imagePath(job, image);
   const request = { ...job.first, seed: job.first.seed + BigInt(image) };
-  try {
-    await stat(path);
-    const recorded: unknown = JSON.parse(await readFile(sidecarPath(path), 'utf8'));
-    if (typeof recorded !== 'object' || recorded === null) return false;
-    return Object.entries(parametersAsJson(parametersOf(request, options))).every(
-      ([field, value]) => field in recorded && isDeepStrictEqual(Object.getOwnPropertyDescriptor(recorded, field)?.value, value),
-    );
-  } catch {
-    // Missing, unreadable or not JSON: the image is made again.
-    return false;
-  }
+  const record = await readRecord(imagePath(job, image));
+  if (record === undefined) return false;
+  const wanted = parametersAsJson(parametersOf(request, options));
+  return Object.entries(wanted).every(([field, value]) => isDeepStrictEqual(record[field], value)) && !addsFields(record, wanted);
+}
+
+/** Whether the recorded image had a parameter that this request leaves out, such as a negative prompt. */
+function addsFields(record: ImageRecord, wanted: ImageRecord): boolean {
+  return Object.keys(record).some((field) => !(field in wanted) && !['file', 'sha256', 'details'].includes(field));
 }

@@ -1,5 +1,5 @@
 /** A model on disk, in diffusers layout: its configs read, its weights opened, its tokenizers ready. No weight is read here. */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
@@ -33,7 +33,7 @@ interface ModelParts {
   readonly scheduler: Scheduler;
   /** Whether an absent negative prompt means zero embeddings, rather than the empty prompt's. */
   readonly forceZerosForEmptyPrompt: boolean;
-  /** Digest of every config read. */
+  /** Digest of every config and tokenizer file. */
   readonly configDigest: string;
 }
 
@@ -83,6 +83,8 @@ export class Model implements AsyncDisposable {
     const vaeConfig = parseVaeConfig(await config(configFiles.vae), join(directory, configFiles.vae));
     const scheduler = createScheduler(join(directory, configFiles.scheduler), await config(configFiles.scheduler));
     checkFit(directory, textConfig, textConfig2, unetConfig, vaeConfig);
+
+    for (const folder of ['tokenizer', 'tokenizer_2']) digest.update(await digestFiles(join(directory, folder)));
 
     const opened: WeightsDirectory[] = [];
     const weights = async (component: string, stem: WeightsStem): Promise<WeightsDirectory> => {
@@ -142,6 +144,19 @@ export class Model implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Names and contents of a folder's files; what a missing folder means is its reader's to say. */
+async function digestFiles(folder: string): Promise<string> {
+  const digest = createHash('sha256');
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names.filter((file) => /\.(json|txt)$/.test(file)).sort()) {
+    digest
+      .update(`${name}\0`)
+      .update(await readFile(join(folder, name)))
+      .update('\0');
+  }
+  return digest.digest('hex');
 }
 
 async function readConfig(directory: string, file: string): Promise<{ readonly json: JsonObject; readonly content: Buffer }> {

@@ -4,7 +4,7 @@ import { imageFromDecoded } from '../image/index.js';
 import type { Backend, Component, Executor } from '../engine/index.js';
 import { checkSize, decodeMesh, type Mesh } from '../parallel/index.js';
 import { float32, Generator, type Tensor } from '../tensor/index.js';
-import { bandInputs, joinBands } from './bands.js';
+import { bandInputs, floatOutput, joinBands } from './bands.js';
 import type { ModelComponents } from './components.js';
 import { conditioning, encodeNegative, encodePrompt, type Conditioning } from './conditioning.js';
 import { denoise } from './denoise.js';
@@ -110,7 +110,10 @@ export class Pipeline {
     const truncated =
       (what: string) =>
       (text: string): void => {
-        observer({ type: 'warning', message: `the ${what} is longer than the model's 77 tokens; without effect is: ${text}` });
+        observer({
+          type: 'warning',
+          message: `the ${what} is longer than the model's ${String(model.parts.textEncoder.tokenizer.maxLength)} tokens; without effect is: ${text}`,
+        });
       };
     const positive = await encodePrompt(model, this.#executors, request.prompt, truncated('prompt'), signal);
     if (!guided) return conditioning([positive], request);
@@ -123,7 +126,7 @@ export class Pipeline {
     const { rank } = this.#options;
     const mesh = decodeMesh(this.#options.mesh);
     const { outputs } = await this.#executors.vaeDecoder.run(bandInputs('latents', latents, mesh, rank), signal);
-    return imageFromDecoded(joinBands(outputs['image'] as Tensor<'f32'>, mesh));
+    return imageFromDecoded(joinBands(floatOutput(outputs, 'image'), mesh));
   }
 }
 

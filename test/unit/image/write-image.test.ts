@@ -1,10 +1,18 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { SdxlError } from '../../../runtime/errors/index.js';
-import { assertWritable, sidecarPath, writeImage, type FloatImage, type ImageParameters } from '../../../runtime/image/index.js';
+import {
+  assertWritable,
+  readRecord,
+  sidecarPath,
+  writeImage,
+  type FloatImage,
+  type ImageParameters,
+} from '../../../runtime/image/index.js';
 import { float32, Generator } from '../../../runtime/tensor/index.js';
 import { readText } from './read-png.js';
 
@@ -44,7 +52,35 @@ test('an image and its sidecar, and nothing else, in a directory made for them',
   assert.match(first?.text ?? '', /^fox 🦊\nSteps: 2, /);
   const record: unknown = JSON.parse(await readFile(written.sidecarPath, 'utf8'));
   const embedded = JSON.parse(second?.text ?? '') as Record<string, unknown>;
-  assert.deepEqual(record, { file: 'out.png', ...embedded });
+  assert.deepEqual(record, { file: 'out.png', sha256: createHash('sha256').update(bytes).digest('hex'), ...embedded });
+  assert.deepEqual(await readRecord(path), record);
+});
+
+test("a JSON file of somebody else's is never overwritten, whatever is in it", async () => {
+  for (const text of ['{"apiVersion": "sdxl.io/v1alpha1", "kind": "SdxlJob"}', '[]', 'not JSON', '']) {
+    const directory = await newFolder();
+    const path = join(directory, 'job.png');
+    await writeFile(join(directory, 'job.json'), text);
+    const refused = { code: 'OUTPUT_UNWRITABLE', message: /job\.json, which exists and is not an image's record/ };
+    await assert.rejects(assertWritable(path), refused);
+    await assert.rejects(writeImage(path, image, parameters), refused);
+    assert.equal(await readFile(join(directory, 'job.json'), 'utf8'), text);
+    assert.deepEqual(await readdir(directory), ['job.json']);
+  }
+});
+
+test('a record counts only for the very image it was written with', async () => {
+  const directory = await newFolder();
+  const [path, other] = [join(directory, 'out.png'), join(directory, 'other.png')];
+  await writeImage(path, image, parameters);
+  await writeImage(other, image, { ...parameters, seed: 7n });
+  assert.notEqual(await readRecord(path), undefined);
+  await copyFile(other, path);
+  assert.equal(await readRecord(path), undefined, 'the image of another run');
+  await writeFile(path, '');
+  assert.equal(await readRecord(path), undefined, 'an empty file');
+  await rm(path);
+  assert.equal(await readRecord(path), undefined, 'no image');
 });
 
 test('an older image is replaced', async () => {

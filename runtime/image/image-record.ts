@@ -1,0 +1,53 @@
+/** The JSON beside an image: what it was made from, and the digest that ties it to the very file it describes. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { parametersAsJson, type ImageParameters, type JsonValue } from './parameters.js';
+
+export type ImageRecord = Readonly<Record<string, JsonValue>>;
+
+/** `output.png` → `output.json`. */
+export function sidecarPath(path: string): string {
+  return `${path.replace(/\.png$/i, '')}.json`;
+}
+
+/** The record of an image whose encoded bytes are `png`. */
+export function makeRecord(path: string, png: Uint8Array, parameters: ImageParameters): ImageRecord {
+  return { file: basename(path), sha256: sha256(png), ...parametersAsJson(parameters) };
+}
+
+/**
+ * The record of the image at `path`, or undefined where image and record are not a pair: one is missing, unreadable, cut short, or
+ * of another run.
+ */
+export async function readRecord(path: string): Promise<ImageRecord | undefined> {
+  const record = await readSidecar(path);
+  if (record === undefined || record === 'foreign') return undefined;
+  const png = await readFile(path).catch(() => undefined);
+  return png !== undefined && record['sha256'] === sha256(png) ? record : undefined;
+}
+
+/** Whether a file of the record's name exists that no image record is in: it is somebody else's and must not be replaced. */
+export async function isForeignSidecar(path: string): Promise<boolean> {
+  return (await readSidecar(path)) === 'foreign';
+}
+
+async function readSidecar(path: string): Promise<ImageRecord | 'foreign' | undefined> {
+  const text = await readFile(sidecarPath(path), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) ? value : 'foreign';
+  } catch {
+    // Not JSON: not ours, since ours appear whole.
+    return 'foreign';
+  }
+}
+
+function isRecord(value: unknown): value is ImageRecord {
+  return typeof value === 'object' && value !== null && 'file' in value && 'prompt' in value && 'numInferenceSteps' in value;
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
