@@ -17,7 +17,7 @@ after(async () => {
 
 async function digest(): Promise<string> {
   await using model = await Model.open(join(directory, 'model'));
-  return model.digest(join(directory, 'cache'));
+  return await model.digest(join(directory, 'cache'));
 }
 
 /** Runs `body` with a file changed, and puts it back. */
