@@ -1,6 +1,7 @@
 /** Turns ajv's errors into messages that name the field, the value found and what is allowed; one message per field. */
 import type { ErrorObject } from 'ajv';
 import { formatPath, resolvePointer, showValue, type FieldPath } from './field-path.js';
+import { inWords } from './pattern-words.js';
 import { ownProperty, schemaAt, type StructuralSchema } from './structural-schema.js';
 import { nearest } from './suggest.js';
 
@@ -84,7 +85,7 @@ function rule(keyword: string, schema: StructuralSchema, value: unknown): string
     case 'maxItems':
       return `${found} is too long, at most ${String(schema.maxItems)} items are allowed`;
     case 'pattern':
-      return `${found} must match ${String(schema.pattern)}${example(schema)}`;
+      return `${found} must ${inWords(String(schema.pattern))}${example(schema)}`;
     default:
       return `${found} is not a valid ${schema.format ?? keyword}`;
   }

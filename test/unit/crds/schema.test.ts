@@ -3,6 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { sdxlJobSchema } from '../../../crds/generated/schema.js';
+import { objectMeta } from '../../../crds/object-meta.js';
+import { inWords } from '../../../crds/pattern-words.js';
 import { closed, schemaAt, type StructuralSchema } from '../../../crds/structural-schema.js';
 
 const file = 'crds/sdxl.io_sdxljobs.yaml';
@@ -38,6 +40,14 @@ test('every field is described in sentences', () => {
   for (const [path, { description }] of fieldsOf(sdxlJobSchema)) {
     if (path === '.metadata') continue;
     assert.match(description ?? '', /^(?:[A-Z0-9`]).*\.$/su, path);
+  }
+});
+
+test('every pattern is told in words', () => {
+  const labels = objectMeta.properties?.['labels']?.additionalProperties;
+  assert.ok(labels);
+  for (const [path, { pattern }] of [...fieldsOf(sdxlJobSchema), ...fieldsOf(objectMeta, 'metadata'), ['label', labels] as const]) {
+    if (pattern !== undefined) assert.doesNotMatch(inWords(pattern), /match/u, path);
   }
 });
 
