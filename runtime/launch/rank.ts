@@ -128,6 +128,13 @@ async function join(
       exchangeMs: progressDeadlineSeconds * 1000 + exchangeSlackMs,
     },
     observer: observer.metrics,
+    onRefused: (from) => {
+      observer.log(
+        'warn',
+        `a caller from ${from} was refused, it does not know the job's token: if it is a rank of this job, give it the same SDXL_JOB_TOKEN_FILE`,
+        { from },
+      );
+    },
     signal,
   });
   return new WatchedCommunicator(communicator);

@@ -43,12 +43,14 @@ export interface GrpcCommunicatorOptions {
   /** Bytes of early messages held per peer before its stream is paused; what is in flight (16 MiB) comes on top. */
   readonly maxBufferedBytes?: number;
   readonly observer?: CommunicatorObserver;
+  /** A caller without the job's token was turned away; told once for each host. */
+  readonly onRefused?: (host: string) => void;
   /** Gives up opening; has no effect once open. */
   readonly signal?: AbortSignal;
 }
 
-export type ResolvedOptions = Omit<Required<GrpcCommunicatorOptions>, 'observer' | 'signal' | 'timeouts'> &
-  Pick<GrpcCommunicatorOptions, 'observer' | 'signal'> & { readonly timeouts: Timeouts };
+export type ResolvedOptions = Omit<Required<GrpcCommunicatorOptions>, 'observer' | 'onRefused' | 'signal' | 'timeouts'> &
+  Pick<GrpcCommunicatorOptions, 'observer' | 'onRefused' | 'signal'> & { readonly timeouts: Timeouts };
 
 const wildcards: readonly string[] = ['0.0.0.0', '::', ''];
 

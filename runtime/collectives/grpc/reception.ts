@@ -4,6 +4,7 @@
  */
 import { Metadata } from '@grpc/grpc-js';
 import { SdxlError } from '../../errors/index.js';
+import { hostOfPeer } from './channel.js';
 import { orAborted } from './condition.js';
 import { Coordinator, type Applicant } from './coordinator.js';
 import { statusOf } from './failure.js';
@@ -17,6 +18,9 @@ interface Gang {
   readonly id: string;
   readonly peers: ReadonlyMap<number, Peer>;
 }
+
+/** Of how many hosts a refusal is told: whoever scans a network must not fill the log. */
+const maxRefusedHosts = 32;
 
 export class Reception {
   readonly #rank: number;
@@ -32,9 +36,10 @@ export class Reception {
   }
 
   /** Binds this rank's address. */
-  static async open({ rank, worldSize, coordinator: at, listen, token }: ResolvedOptions): Promise<Reception> {
+  static async open({ rank, worldSize, coordinator: at, listen, token, onRefused }: ResolvedOptions): Promise<Reception> {
     const coordinator = rank === 0 ? new Coordinator(worldSize) : undefined;
     const reception = new Reception(rank, coordinator);
+    const refusedHosts = new Set<string>();
     reception.#host = await Host.open({ host: listen.host, port: rank === 0 ? at.port : listen.port }, token, {
       ...(coordinator === undefined
         ? {}
@@ -51,6 +56,10 @@ export class Reception {
       },
       refused: (from) => {
         coordinator?.noteRefusal(`a call from ${from} without the job's token`);
+        const host = hostOfPeer(from);
+        if (refusedHosts.has(host) || refusedHosts.size >= maxRefusedHosts) return;
+        refusedHosts.add(host);
+        onRefused?.(host);
       },
     });
     return reception;

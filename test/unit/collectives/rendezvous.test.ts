@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
@@ -46,6 +47,27 @@ describe('rendezvous', () => {
     assert.ok(error instanceof SdxlError, `an SdxlError was due: ${String(error)}`);
     return error;
   };
+
+  const hasIpv6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === '::1'));
+  for (const host of ['::1', '::']) {
+    it(`meets over IPv6, listening on ${host}`, { skip: !hasIpv6 && 'no IPv6 loopback' }, async () => {
+      port = await freePort();
+      const change = { coordinator: { host: '::1', port }, listen: { host, port: 0 } };
+      const gang = await Promise.all([0, 1].map((rank) => start(rank, 2, change)));
+      await Promise.all(gang.map((communicator) => communicator.barrier()));
+    });
+  }
+
+  it('tells once of a host whose callers do not know the token', async () => {
+    port = await freePort();
+    const refused: string[] = [];
+    const zero = start(0, 2, { onRefused: (host) => refused.push(host) });
+    for (let attempt = 0; attempt < 2; attempt++) {
+      assert.equal((await rejects(start(1, 2, { token: 'another token' }))).code, 'UNAUTHENTICATED');
+    }
+    await Promise.all([zero, start(1, 2)]);
+    assert.deepEqual(refused, ['127.0.0.1']);
+  });
 
   it('waits for a coordinator that comes later', async () => {
     port = await freePort();
