@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { SdxlError } from '../errors/index.js';
 import type { RankPhase } from '../observe/index.js';
+import type { PipelineEvent } from '../pipeline/index.js';
 import type { Assignment, LauncherMessage, RankMessage } from './messages.js';
 import { rankNodeOptions } from './node-options.js';
 import { rankExited, reviveError } from './verdict.js';
@@ -28,6 +29,8 @@ export class RankProcess {
   phase: RankPhase = 'starting';
   /** The exchange the rank last said it waits in. */
   waitingFor: string | null = null;
+  /** Where in the job it last told to be. */
+  at: string | null = null;
   /** Since the last message of any kind, and since the last that told of progress; counted by the watchdog, in its own ticks. */
   silentMs = 0;
   stalledMs = 0;
@@ -89,6 +92,9 @@ export class RankProcess {
         this.stalledMs = 0;
         break;
       case 'event':
+        this.at = placeOf(message.event) ?? this.at;
+        this.stalledMs = 0;
+        break;
       case 'sample':
         this.stalledMs = 0;
         break;
@@ -137,5 +143,22 @@ export class RankProcess {
     this.settled = true;
     this.phase = 'failed';
     this.#events.failed(this.rank, rankExited(this.rank, { code: child.exitCode, signal: child.signalCode }, this.#lastLines.join(' | ')));
+  }
+}
+
+/** What the rank does from this event on; undefined where it does not say. */
+function placeOf(event: PipelineEvent): string | undefined {
+  const image = 'image' in event ? `image ${String(event.image + 1)}` : '';
+  switch (event.type) {
+    case 'stage-started':
+      return `${image}, ${event.stage}`;
+    case 'step':
+      return `${image}, after step ${String(event.step)} of ${String(event.steps)}`;
+    case 'stage-ended':
+      return `${image}, after ${event.stage}`;
+    case 'engine':
+    case 'image':
+    case 'warning':
+      return undefined;
   }
 }

@@ -67,8 +67,25 @@ export function rankExited(
   );
 }
 
-export function rankHung(rank: number, what: string, seconds: number): SdxlError {
-  return new SdxlError('RANK_HUNG', `${what} for ${seconds.toFixed(1)} s`, { fields: { rank, seconds: Math.round(seconds * 10) / 10 } });
+/** A deadline that the job or the environment sets. */
+export interface NamedDeadline {
+  readonly name: string;
+  readonly seconds: number;
+}
+
+/** `deadline` is the one that a rank which is merely slow may have missed. */
+export function rankHung(rank: number, what: string, seconds: number, deadline?: NamedDeadline): SdxlError {
+  const advice =
+    deadline === undefined
+      ? ''
+      : `, and ${deadline.name} is ${String(deadline.seconds)}: if the rank is merely slow, raise ${deadline.name}, else see what it hangs in`;
+  return new SdxlError('RANK_HUNG', `${what} for ${seconds.toFixed(1)} s${advice}`, {
+    fields: {
+      rank,
+      seconds: Math.round(seconds * 10) / 10,
+      ...(deadline === undefined ? {} : { deadline: deadline.name, deadlineSeconds: deadline.seconds }),
+    },
+  });
 }
 
 /** Parses what a rank reported; a code no catalogue knows is a defect. */

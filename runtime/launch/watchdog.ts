@@ -3,7 +3,7 @@
  * it was last heard of (its main thread lives), one since it last got on with its work. A rank that waits for a peer is not at fault.
  */
 import type { RankPhase } from '../observe/index.js';
-import { rankHung, type Failure } from './verdict.js';
+import { rankHung, type Failure, type NamedDeadline } from './verdict.js';
 
 export interface Deadlines {
   readonly heartbeatMs: number;
@@ -19,6 +19,8 @@ export interface Watched {
   readonly rank: number;
   readonly phase: RankPhase;
   readonly waitingFor: string | null;
+  /** Where in the job it last told to be; null: nowhere yet. */
+  readonly at: string | null;
   silentMs: number;
   stalledMs: number;
 }
@@ -44,13 +46,21 @@ export function tick(ranks: readonly Watched[], elapsedMs: number, deadlines: De
     if (rank.silentMs >= silenceMs) return [hung(rank, 'it has been silent', rank.silentMs)];
     const limitMs = progressLimit(rank.phase, deadlines) + (rank.waitingFor === null ? 0 : exchangeBackstopMs);
     if (rank.stalledMs < limitMs) return [];
+    const at = rank.phase === 'running' && rank.at !== null ? ` (${rank.at})` : '';
     const where = rank.waitingFor === null ? '' : `, waiting in ${rank.waitingFor},`;
-    return [hung(rank, `it has made no progress while ${rank.phase}${where}`, rank.stalledMs)];
+    return [hung(rank, `it has made no progress while ${rank.phase}${at}${where}`, rank.stalledMs, deadlineOf(rank.phase, deadlines))];
   });
 }
 
-function hung(rank: Watched, what: string, ms: number): Failure {
-  return { rank: rank.rank, error: rankHung(rank.rank, what, ms / 1000) };
+function hung(rank: Watched, what: string, ms: number, deadline?: NamedDeadline): Failure {
+  return { rank: rank.rank, error: rankHung(rank.rank, what, ms / 1000, deadline) };
+}
+
+/** The job's field behind {@link progressLimit}; undefined where no field sets it. */
+function deadlineOf(phase: RankPhase, { startMs, progressMs }: Deadlines): NamedDeadline | undefined {
+  if (phase === 'running') return { name: 'progressDeadlineSeconds', seconds: progressMs / 1000 };
+  const starts = phase === 'building' || phase === 'joining' || phase === 'loading';
+  return starts ? { name: 'rendezvousTimeoutSeconds', seconds: startMs / 1000 } : undefined;
 }
 
 function progressLimit(phase: RankPhase, deadlines: Deadlines): number {

@@ -79,7 +79,10 @@ describe('a rank', { concurrency }, () => {
     await writeFile(workspace.file('job.yaml'), JSON.stringify(job));
     const { code, stderr } = await new Sdxl(['run', '-f', 'job.yaml', '--threads', '1'], { cwd: workspace.path, env }).end(45_000);
     assert.equal(code, 75);
-    assert.match(stderr, /^error RANK_HUNG: rank 0: it has made no progress while running for \d\.\d s/mu);
+    assert.match(
+      stderr,
+      /^error RANK_HUNG: rank 0: it has made no progress while running \(image 1, \w+\) for \d\.\d s, and progressDeadlineSeconds is 1: .* raise progressDeadlineSeconds/mu,
+    );
     await assertNothingWritten(workspace);
   });
 
@@ -131,6 +134,11 @@ describe('ranks that others start', { concurrency }, () => {
     assert.match(second.stderr, /^error UNAUTHENTICATED: rank 1: rank 0 at 127\.0\.0\.1:\d+ refused this rank/mu);
     assert.equal(second.code, 2);
     assert.match(first.stderr, /^error RENDEZVOUS_TIMEOUT: rank 0: .*rank 1/mu);
+    assert.equal(
+      [...first.stderr.matchAll(/ warn .*a caller from 127\.0\.0\.1 was refused.*SDXL_JOB_TOKEN_FILE/gu)].length,
+      1,
+      first.stderr,
+    );
     assert.equal(first.code, 75);
     assert.doesNotMatch(first.stderr + second.stderr, /secret-of/u);
     await assertNothingWritten(workspace);

@@ -42,7 +42,15 @@ test('a rank that died without a report is quoted', () => {
 });
 
 const deadlines = { heartbeatMs: 5_000, startMs: 60_000, progressMs: 2_000, closeMs: 30_000 };
-const watched = (more: Partial<Watched>): Watched => ({ rank: 0, phase: 'running', waitingFor: null, silentMs: 0, stalledMs: 0, ...more });
+const watched = (more: Partial<Watched>): Watched => ({
+  rank: 0,
+  phase: 'running',
+  waitingFor: null,
+  at: null,
+  silentMs: 0,
+  stalledMs: 0,
+  ...more,
+});
 
 test('of two ranks that stand still, the one that waits for its peer is not at fault', () => {
   const ranks = [watched({ waitingFor: 'halo#3', stalledMs: 1_900 }), watched({ rank: 1, stalledMs: 1_900 })];
@@ -55,6 +63,19 @@ test('of two ranks that stand still, the one that waits for its peer is not at f
 test('building has its own deadline, silence another', () => {
   assert.deepEqual(tick([watched({ phase: 'building', stalledMs: 50_000 })], watchIntervalMs, deadlines), []);
   assert.equal(tick([watched({ phase: 'building', silentMs: 4_900 })], watchIntervalMs, deadlines).length, 1);
+});
+
+test('a rank that is merely slow is told what to raise, and where it stood', () => {
+  const stalled = (more: Partial<Watched>): string =>
+    tick([watched({ stalledMs: 100_000, ...more })], watchIntervalMs, deadlines)[0]?.error.message ?? '';
+  assert.equal(
+    stalled({ at: 'image 1, after step 3 of 50' }),
+    'it has made no progress while running (image 1, after step 3 of 50) for 100.3 s, and progressDeadlineSeconds is 2: ' +
+      'if the rank is merely slow, raise progressDeadlineSeconds, else see what it hangs in',
+  );
+  assert.match(stalled({ at: 'image 1, denoise', waitingFor: 'halo#3' }), /\(image 1, denoise\), waiting in halo#3, for 100/u);
+  assert.match(stalled({ phase: 'building' }), /while building for .* raise rendezvousTimeoutSeconds/u);
+  assert.doesNotMatch(stalled({ phase: 'closing' }), /raise/u);
 });
 
 test('time in which the launcher itself stood still is not held against a rank', () => {
