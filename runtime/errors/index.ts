@@ -40,6 +40,8 @@ export const errorCatalogue = {
   INTERNAL: ExitCode.internal,
   MEMORY_INSUFFICIENT: ExitCode.environment,
   OUTPUT_UNWRITABLE: ExitCode.environment,
+  /** The address or port for metrics is somebody's choice: another one must be chosen. */
+  METRICS_UNAVAILABLE: ExitCode.environment,
   BACKEND_UNAVAILABLE: ExitCode.environment,
   ENGINE_BUILD_FAILED: ExitCode.environment,
   ENGINE_CACHE_UNWRITABLE: ExitCode.environment,

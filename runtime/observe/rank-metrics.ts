@@ -27,9 +27,16 @@ export class RankMetrics {
   constructor(labels: { readonly job: string; readonly rank: number }) {
     this.#registry.setDefaultLabels({ job: labels.job, rank: String(labels.rank) });
     const registers = [this.#registry];
+    // Images are rank 0's: elsewhere a series of them would only ever be empty.
+    const imageRegisters = labels.rank === 0 ? registers : [];
     const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: readonly L[] = []): Histogram<L> =>
       new Histogram({ name, help, buckets, labelNames: [...labelNames], registers });
-    this.#imageSeconds = histogram('sdxl_image_latency_seconds', 'Prompt in to file written, of each image; on rank 0', imageSeconds);
+    this.#imageSeconds = new Histogram({
+      name: 'sdxl_image_latency_seconds',
+      help: 'Prompt in to file written, of each image; on rank 0',
+      buckets: imageSeconds,
+      registers: imageRegisters,
+    });
     this.#stageSeconds = histogram('sdxl_stage_seconds', 'Duration of each stage of an image', stageSeconds, ['stage']);
     this.#stepSeconds = histogram('sdxl_step_seconds', 'Duration of each denoising step', stepSeconds);
     this.#collectiveSeconds = histogram('sdxl_collective_seconds', 'Duration of each exchange with peers', collectiveSeconds, [
@@ -45,7 +52,12 @@ export class RankMetrics {
       'component',
       'cached',
     ]);
-    this.#images = new Counter({ name: 'sdxl_images_total', help: 'Images by result; on rank 0', labelNames: ['result'], registers });
+    this.#images = new Counter({
+      name: 'sdxl_images_total',
+      help: 'Images by result; on rank 0',
+      labelNames: ['result'],
+      registers: imageRegisters,
+    });
     this.#progress = new Gauge({ name: 'sdxl_progress_ratio', help: "Share of the job's denoising steps that are done", registers });
   }
 

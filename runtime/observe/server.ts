@@ -22,16 +22,16 @@ export class ObservationServer implements AsyncDisposable {
     this.port = port;
   }
 
-  /** Port 0: any free one. Rejects with ADDRESS_UNAVAILABLE. */
+  /** Port 0: any free one. Rejects with METRICS_UNAVAILABLE. */
   static async open(address: { readonly host: string; readonly port: number }, sources: ObservationSources): Promise<ObservationServer> {
     const server = createServer({ requestTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (request, response) => {
       void answer(request, response, sources);
     });
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause) => {
+      server.once('error', (cause: NodeJS.ErrnoException) => {
         const { host, port } = address;
-        const message = `cannot serve metrics on ${host}:${String(port)}: ${cause.message}: choose another port with --metrics-port`;
-        reject(new SdxlError('ADDRESS_UNAVAILABLE', message, { fields: { host, port }, cause }));
+        const message = `cannot serve metrics on ${host}:${String(port)}: ${cause.message}: ${adviceFor(cause)}`;
+        reject(new SdxlError('METRICS_UNAVAILABLE', message, { fields: { host, port }, cause }));
       });
       server.listen(address.port, address.host, resolve);
     });
@@ -54,6 +54,12 @@ export class ObservationServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function adviceFor({ code }: NodeJS.ErrnoException): string {
+  return code === 'EADDRINUSE' || code === 'EACCES'
+    ? 'choose another port with --metrics-port or SDXL_METRICS_PORT, or 0 for any free one'
+    : "set SDXL_METRICS_HOST to one of this machine's addresses";
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, sources: ObservationSources): Promise<void> {

@@ -19,6 +19,12 @@ test('the metrics of several ranks stay apart', async () => {
   assert.equal(await aggregateMetrics([]), '');
 });
 
+test('images are told of by rank 0 alone', async () => {
+  const snapshots = await Promise.all([0, 1].map((rank) => new RankMetrics({ job: 'j', rank }).snapshot()));
+  assert.match(await aggregateMetrics(snapshots.slice(0, 1)), /^sdxl_image_latency_seconds_count\{job="j",rank="0"\} 0$/mu);
+  assert.doesNotMatch(await aggregateMetrics(snapshots.slice(1)), /sdxl_image/u);
+});
+
 test('the status follows the rank that is least far', () => {
   const status = new StatusTracker('j', 2, 10, [0, 1]);
   assert.deepEqual([status.get().phase, status.get().progressRatio, status.get().latencySeconds], ['starting', 0, null]);
@@ -51,7 +57,11 @@ test('health tells why not; other methods are refused; closing twice is fine', a
   const ill = await fetch(`${url}/healthz`);
   assert.deepEqual([ill.status, await ill.text()], [503, 'rank 1 hangs\n']);
   assert.equal((await fetch(`${url}/status`, { method: 'POST' })).status, 405);
-  await assert.rejects(ObservationServer.open({ host: '127.0.0.1', port: server.port }, sources), { code: 'ADDRESS_UNAVAILABLE' });
+  await assert.rejects(ObservationServer.open({ host: '127.0.0.1', port: server.port }, sources), {
+    code: 'METRICS_UNAVAILABLE',
+    exitCode: 3,
+    message: /127\.0\.0\.1:\d+: .*EADDRINUSE.*: choose another port with --metrics-port/u,
+  });
   await server.close();
   await server.close();
 });
