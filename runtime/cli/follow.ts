@@ -1,8 +1,8 @@
-/** Runs a launch and shows it: progress, log, metrics and status over HTTP, and why a container ended. */
+/** Runs a launch and shows it: progress, log, metrics and status over HTTP. */
 import { Writable } from 'node:stream';
 import type { SdxlJob } from '../../crds/index.js';
 import { type SdxlError, toSdxlError } from '../errors/index.js';
-import { jobName, launch, writeTerminationLog, type LaunchFacts, type RankMessage, type Task } from '../launch/index.js';
+import { jobName, launch, type LaunchFacts, type RankMessage, type Task } from '../launch/index.js';
 import { aggregateMetrics, createLog, ObservationServer, StatusTracker, type Log, type MetricsSnapshot } from '../observe/index.js';
 import type { Context } from './context.js';
 import { openProgress, type Progress } from './progress.js';
@@ -56,7 +56,7 @@ export async function follow(context: Context, { task, job, options, images, onM
       observer: {
         starting: (facts) => {
           status = new StatusTracker(jobName(job), images, steps, facts.ranks);
-          progress = openProgress({ rank: facts.ranks[0] ?? 0, images, steps, stream: stderr });
+          progress = openProgress({ rank: facts.ranks[0] ?? 0, images, steps, loads: task.kind !== 'build', stream: stderr });
           onStarting?.(facts);
         },
         started: (rank, pid) => {
@@ -77,11 +77,6 @@ export async function follow(context: Context, { task, job, options, images, onM
   } catch (error) {
     failure = toSdxlError(error);
     status.failed(failure);
-    if (environment.terminationLog !== undefined) {
-      await writeTerminationLog(environment.terminationLog, failure).catch((cause: unknown) => {
-        log.log('warn', `the termination log could not be written: ${toSdxlError(cause).message}`);
-      });
-    }
     throw failure;
   } finally {
     progress?.close();

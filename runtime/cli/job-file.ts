@@ -1,24 +1,41 @@
 /** Jobs in files. */
-import { readFile } from 'node:fs/promises';
+import { constants, openSync } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { addAbortSignal, type Readable } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
 import { validateSdxlJob, type SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { jobInvalid } from './job-options.js';
 
-/** Text of a file, or of the standard input for `-`. @throws SdxlError USAGE */
-export async function readJobText(file: string): Promise<string> {
-  if (file === '-') return readAll(process.stdin);
-  return readFile(file, 'utf8').catch((cause: unknown) => {
+/** Text of a file, or of the standard input for `-`. @throws SdxlError USAGE, or the signal's reason */
+export async function readJobText(file: string, signal: AbortSignal): Promise<string> {
+  try {
+    signal.throwIfAborted();
+    if (file === '-') return await readStream(process.stdin, signal);
+    return (await stat(file)).isFIFO() ? await readStream(openPipe(file), signal) : await readFile(file, { encoding: 'utf8', signal });
+  } catch (cause) {
+    signal.throwIfAborted();
     throw new SdxlError('USAGE', `-f ${file}: the file can't be read (${cause instanceof Error ? cause.message : String(cause)})`, {
       fields: { option: '-f', file },
       cause,
     });
-  });
+  }
 }
 
-/** The one job of a file. @throws SdxlError JOB_INVALID with every problem and its line */
-export async function readJobFile(file: string): Promise<SdxlJob> {
-  const validation = validateSdxlJob(await readJobText(file));
+/** Opened and read like a file, a pipe nobody writes to would hold a thread that nothing can interrupt, and with it the process's exit. */
+function openPipe(file: string): Readable {
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: true, writable: false });
+}
+
+async function readStream(stream: Readable, signal: AbortSignal): Promise<string> {
+  return readAll(addAbortSignal(signal, stream));
+}
+
+/** The one job of a file. @throws SdxlError JOB_INVALID with every problem and its line, USAGE, or the signal's reason */
+export async function readJobFile(file: string, signal: AbortSignal): Promise<SdxlJob> {
+  const validation = validateSdxlJob(await readJobText(file, signal));
   if (validation.ok) return validation.job;
   throw jobInvalid(validation.errors, file);
 }

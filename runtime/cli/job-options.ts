@@ -106,8 +106,10 @@ export function jobInvalid(problems: readonly JobProblem[], file?: string): Sdxl
   return new SdxlError('JOB_INVALID', message, { fields: { problems: lines, ...(file === undefined ? {} : { file }) } });
 }
 
-function mesh(options: JobOptions, { gang }: Environment): { readonly cfgDegree: number; readonly patchDegree: number } {
+function mesh(options: JobOptions, { gang }: Environment): { readonly cfgDegree: number; readonly patchDegree: number | undefined } {
   const { cfgDegree = 1, patchDegree, ranks = gang?.worldSize } = options;
+  // The validator says what is wrong with these; nothing follows from them.
+  if (cfgDegree < 1 || (patchDegree ?? 1) < 1) return { cfgDegree, patchDegree };
   const degree = patchDegree ?? Math.max(1, Math.floor((ranks ?? cfgDegree) / cfgDegree));
   if (ranks !== undefined && cfgDegree * degree !== ranks) {
     const made = `--cfg-degree ${String(cfgDegree)} × --patch-degree ${String(degree)} = ${String(cfgDegree * degree)}`;

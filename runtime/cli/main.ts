@@ -7,6 +7,8 @@ import { ExitCode, SdxlError, toSdxlError } from '../errors/index.js';
 
 /** What is still open when the command is over may hold the process up no longer than this. */
 const lingerMs = 2_000;
+/** After the second signal: long enough to see the killed ranks go and to say so. */
+const lastWordsMs = 1_000;
 
 // Before anything else is loaded: the first process of a container is not ended by a signal that nobody handles.
 const [stop, kill] = [new AbortController(), new AbortController()];
@@ -15,16 +17,21 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     if (received !== undefined) {
       kill.abort();
+      setTimeout(() => process.exit(signalled()), lastWordsMs).unref();
       return;
     }
     received = signal === 'SIGINT' ? 'SIGINT' : 'SIGTERM';
     stop.abort(new SdxlError('CANCELLED', `stopped by ${signal}`, { fields: { signal } }));
   });
 }
-// A reader that went away (`sdxl inspect | head`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+let unwritten: SdxlError | undefined;
+// A reader or a terminal that went away (`sdxl inspect | head`) is no error, and the work goes on.
+process.stdout.on('error', (cause: NodeJS.ErrnoException) => {
+  if (cause.code === 'EPIPE' || cause.code === 'EIO') return;
+  unwritten ??= new SdxlError('OUTPUT_UNWRITABLE', `stdout can't be written: ${cause.message}: free space where it leads to`, { cause });
 });
+// What can't be said can't be complained about either: the exit code tells.
+process.stderr.on('error', () => undefined);
 
 process.exitCode = await main(process.argv.slice(2));
 setTimeout(() => process.exit(), lingerMs).unref();
@@ -35,12 +42,35 @@ async function main(args: readonly string[]): Promise<number> {
     const [{ readEnvironment }, { runProgram }] = await Promise.all([import('../launch/index.js'), import('./program.js')]);
     const environment = { ...readEnvironment(), ...(verbose ? { logLevel: 'debug' as const } : {}) };
     await runProgram({ environment, stdout: process.stdout, stderr: process.stderr, stop: stop.signal, kill: kill.signal }, args);
+    await flushed(process.stdout);
+    if (unwritten !== undefined) throw unwritten;
     return signalled() ?? ExitCode.success;
   } catch (thrown) {
     const error = toSdxlError(thrown);
+    const exitCode = error.code === 'CANCELLED' ? (signalled() ?? error.exitCode) : error.exitCode;
+    await tellContainer(error, exitCode);
     const stack = verbose || error.code === 'INTERNAL' ? `\n${error.stack ?? ''}` : '';
     process.stderr.write(`error ${error.code}: ${error.message}${hint(error)}${stack}\n`);
-    return error.code === 'CANCELLED' ? (signalled() ?? error.exitCode) : error.exitCode;
+    return exitCode;
+  }
+}
+
+/** Resolves once everything written so far has arrived or failed to. */
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    // Errors are told in the turn after the write's own callback.
+    stream.write('', () => setImmediate(resolve));
+  });
+}
+
+/** Why the process ends, where Kubernetes looks for it. */
+async function tellContainer(error: SdxlError, exitCode: number): Promise<void> {
+  try {
+    const { terminationLogPath, writeTerminationLog } = await import('../launch/index.js');
+    const path = terminationLogPath();
+    if (path !== undefined) await writeTerminationLog(path, error, exitCode);
+  } catch (failure) {
+    process.stderr.write(`the termination log could not be written: ${toSdxlError(failure).message}\n`);
   }
 }
 
@@ -51,5 +81,7 @@ function signalled(): number | undefined {
 
 function hint(error: SdxlError): string {
   if (error.code === 'INTERNAL') return ' (a defect of this program: please report it)';
+  // The message says what to raise: that serves better than another attempt.
+  if (error.fields['deadline'] !== undefined) return '';
   return error.retriable ? ' (a new attempt may succeed)' : '';
 }

@@ -1,4 +1,4 @@
-/** Parsers of option values. What the contract checks is only read here; its validator says what is wrong with it. */
+/** Parsers of option values, most of them of numbers. What the contract checks is only read here; its validator says what is wrong with it. */
 import { InvalidArgumentError } from 'commander';
 
 export function integer(text: string): number {
@@ -35,4 +35,10 @@ export function bytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(?:([kmgt])i?b?|b)?$/iu.exec(text);
   if (match === null) throw new InvalidArgumentError('a size such as 24Gi or 512Mi is expected.');
   return Math.floor(Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? 1));
+}
+
+/** A value of which there is one: a second would silently take the place of the first. */
+export function once(text: string, previous: string | undefined): string {
+  if (previous !== undefined) throw new InvalidArgumentError(`it may be given once, and '${previous}' was given before.`);
+  return text;
 }

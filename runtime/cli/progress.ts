@@ -15,6 +15,8 @@ export interface ProgressOptions {
   readonly rank: number;
   readonly images: number;
   readonly steps: number;
+  /** Whether engines are loaded, not only built. */
+  readonly loads: boolean;
   readonly stream: NodeJS.WriteStream;
 }
 
@@ -50,9 +52,7 @@ class ProgressLines implements Progress {
     const image = 'image' in event ? `image ${String(event.image + 1)}/${String(images)}: ` : '';
     switch (event.type) {
       case 'engine':
-        this.line(
-          `engine ${event.component}: ${event.cached ? 'cached' : `built in ${seconds(event.buildSeconds)}`}, loaded in ${seconds(event.loadSeconds)}`,
-        );
+        this.#engine(event);
         break;
       case 'step':
         if (event.step % Math.ceil(event.steps / 10) === 0 || event.step === event.steps) {
@@ -69,6 +69,11 @@ class ProgressLines implements Progress {
       case 'warning':
         break;
     }
+  }
+
+  #engine({ component, cached, buildSeconds, loadSeconds }: Extract<PipelineEvent, { type: 'engine' }>): void {
+    const found = cached ? 'cached' : `built in ${seconds(buildSeconds)}`;
+    this.line(`engine ${component}: ${found}${this.#options.loads ? `, loaded in ${seconds(loadSeconds)}` : ''}`);
   }
 }
 
@@ -95,7 +100,7 @@ class ProgressBar implements Progress {
     if (message.type === 'phase') this.#show(message.phase);
     if (message.type !== 'event') return;
     const { event } = message;
-    if (event.type === 'engine') this.#show(`loading ${event.component}`);
+    if (event.type === 'engine') this.#show(`${this.#options.loads ? 'loading' : 'built'} ${event.component}`);
     if (event.type === 'stage-started') this.#show(`image ${String(event.image + 1)}/${String(images)} ${event.stage}`);
     if (event.type === 'step') this.#bar.update(event.image * steps + event.step);
     if (event.type === 'image') this.#bar.update((event.image + 1) * steps);

@@ -3,6 +3,7 @@
  * docs/cli.md lists the names. RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT mean what they mean to torchrun.
  */
 import { accessSync, constants } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { SdxlError } from '../errors/index.js';
@@ -34,8 +35,6 @@ export interface Environment {
   /** Undefined: no HTTP server. 0: any free port. */
   readonly metricsPort: number | undefined;
   readonly metricsHost: string;
-  /** Where Kubernetes reads why a container ended; undefined outside a container. */
-  readonly terminationLog: string | undefined;
   /** How long a rank's main thread may be silent before it is taken for hung. */
   readonly heartbeatTimeoutMs: number;
   /** How long ranks are given to end by themselves before they are killed. */
@@ -60,11 +59,15 @@ export function readEnvironment(variables: Variables = process.env): Environment
     logFormat: oneOf(variables, 'SDXL_LOG_FORMAT', logFormats) ?? 'text',
     metricsPort: integer(variables, 'SDXL_METRICS_PORT', 0, 65_535),
     metricsHost: text(variables, 'SDXL_METRICS_HOST') ?? '127.0.0.1',
-    terminationLog: text(variables, 'TERMINATION_LOG') ?? (isWritable(defaultTerminationLog) ? defaultTerminationLog : undefined),
     heartbeatTimeoutMs: (integer(variables, 'SDXL_HEARTBEAT_TIMEOUT_SECONDS', 2, 3600) ?? 20) * 1000,
     gracePeriodMs: (integer(variables, 'SDXL_GRACE_PERIOD_SECONDS', 1, 3600) ?? 10) * 1000,
   };
   return Object.freeze(environment);
+}
+
+/** Where Kubernetes reads why a container ended, also where the rest of the environment is not valid; undefined outside a container. */
+export function terminationLogPath(variables: Variables = process.env): string | undefined {
+  return text(variables, 'TERMINATION_LOG') ?? (isWritable(defaultTerminationLog) ? defaultTerminationLog : undefined);
 }
 
 function readGang(variables: Variables): GangEnvironment | undefined {
@@ -100,15 +103,21 @@ function readGang(variables: Variables): GangEnvironment | undefined {
   }
   const masterAddress = text(variables, 'MASTER_ADDR') ?? (placed.localRanks === worldSize ? '127.0.0.1' : undefined);
   if (masterAddress === undefined) throw usage('MASTER_ADDR', undefined, 'the name or address of the machine that runs rank 0');
-  const isLoopback = masterAddress === 'localhost' || masterAddress === '::1' || masterAddress.startsWith('127.');
   return {
     ...placed,
     ranksOnHost,
     worldSize,
     masterAddress,
     masterPort: integer(variables, 'MASTER_PORT', 1, 65_535) ?? defaultMasterPort,
-    listenHost: text(variables, 'SDXL_LISTEN_ADDR') ?? (isLoopback ? '127.0.0.1' : '0.0.0.0'),
+    listenHost: text(variables, 'SDXL_LISTEN_ADDR') ?? listenHostFor(masterAddress),
   };
+}
+
+/** Loopback where rank 0 is met there, else every address of the family rank 0 is met by. */
+function listenHostFor(masterAddress: string): string {
+  if (masterAddress === '::1') return '::1';
+  if (isIPv6(masterAddress)) return '::';
+  return masterAddress === 'localhost' || masterAddress.startsWith('127.') ? '127.0.0.1' : '0.0.0.0';
 }
 
 function text(variables: Variables, name: string): string | undefined {

@@ -4,8 +4,8 @@
  * no tensors and no terminal.
  */
 export { readBudget, threadsPerRank, type Budget } from './budget.js';
-export { readEnvironment, type Environment } from './environment.js';
-export { jobName, launch, type LaunchFacts, type LaunchObserver, type LaunchOptions } from './launch.js';
+export { readEnvironment, terminationLogPath, type Environment } from './environment.js';
+export { jobName, launch, openModel, type LaunchFacts, type LaunchObserver, type LaunchOptions } from './launch.js';
 export { meshOf, toJobRequest } from './job-request.js';
 export { formatBytes } from './memory-check.js';
 export type { RankMessage, Task } from './messages.js';

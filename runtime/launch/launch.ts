@@ -3,7 +3,7 @@
  * follow them to their end.
  */
 import { createServer } from 'node:net';
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import type { SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { assertWritable } from '../image/index.js';
@@ -132,9 +132,23 @@ function place({ job, task, environment: { gang } }: LaunchOptions): Placement {
   return gang;
 }
 
+/** As `Model.open`; where the model is not found, the error also says where a relative path led. */
+export async function openModel(path: string): Promise<Model> {
+  try {
+    return await Model.open(path);
+  } catch (error) {
+    if (isAbsolute(path) || !(error instanceof SdxlError) || error.code !== 'MODEL_NOT_FOUND') throw error;
+    const directory = resolve(path);
+    throw new SdxlError(error.code, `${error.message}; resolved against the working directory, ${path} is ${directory}`, {
+      fields: { ...error.fields, directory },
+      cause: error.cause,
+    });
+  }
+}
+
 async function checkModel({ job, task }: LaunchOptions, localRanks: number, memory: MemoryBudget): Promise<void> {
   const { spec } = job;
-  await using model = await Model.open(spec.model.path);
+  await using model = await openModel(spec.model.path);
   checkRequest(model, toJobRequest({ name: '', spec }).first, meshOf(spec));
   if (task.kind === 'build') return;
   const { components } = planComponents(model, meshOf(spec), 0);

@@ -5,12 +5,12 @@ import type { SdxlError } from '../errors/index.js';
 /** The kubelet keeps 4096 bytes of each container; JSON escapes may double a character. */
 const maxMessageLength = 1_500;
 
-export async function writeTerminationLog(path: string, error: SdxlError): Promise<void> {
+export async function writeTerminationLog(path: string, error: SdxlError, exitCode: number = error.exitCode): Promise<void> {
   const rank = error.fields['rank'];
   const message = error.message.length > maxMessageLength ? `${error.message.slice(0, maxMessageLength)}…` : error.message;
   const content = {
     code: error.code,
-    exitCode: error.exitCode,
+    exitCode,
     retriable: error.retriable,
     ...(typeof rank === 'number' ? { rank } : {}),
     message,

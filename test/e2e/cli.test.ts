@@ -1,6 +1,7 @@
 /** What the command line says: help, validation, usage errors, inspection. No rank is started here. */
 import assert from 'node:assert/strict';
-import { cp, truncate, writeFile } from 'node:fs/promises';
+import { cp, readFile, truncate, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { packageFile } from '../../runtime/package-root.js';
 import { fixture } from '../support/fixtures.js';
@@ -58,6 +59,24 @@ const refusals: readonly {
     says: /error MESH_INVALID: --cfg-degree 2 × --patch-degree 3 = 6 ranks, but -n is 4/u,
   },
   {
+    name: 'no guidance branch',
+    args: smallJob(model, '--cfg-degree', '0'),
+    code: 2,
+    says: /error JOB_INVALID: --cfg-degree: 0 is out of range, it must be from 1 to 2\n$/u,
+  },
+  {
+    name: 'an output that is no PNG',
+    args: smallJob(model, '--output', 'x.jpg'),
+    code: 2,
+    says: /error JOB_INVALID: --output: "x\.jpg" must end in \.png, in lower case/u,
+  },
+  {
+    name: 'two files',
+    args: ['run', '-f', 'a.yaml', '-f', 'b.json'],
+    code: 2,
+    says: /error USAGE: .*it may be given once, and 'a\.yaml' was given before/u,
+  },
+  {
     name: 'a field given twice',
     args: ['run', '-f', 'job.yaml', '--seed', '1'],
     code: 2,
@@ -69,7 +88,12 @@ const refusals: readonly {
     code: 2,
     says: /error USAGE: -f absent\.yaml: the file can't be read \(ENOENT/u,
   },
-  { name: 'a model that is not there', args: smallJob('absent'), code: 2, says: /error MODEL_NOT_FOUND: absent is not an SDXL model/u },
+  {
+    name: 'a model that is not there',
+    args: smallJob('absent'),
+    code: 2,
+    says: /error MODEL_NOT_FOUND: absent is not an SDXL model.*; resolved against the working directory, absent is \/.*\/absent$/mu,
+  },
   {
     name: 'an output below a file',
     args: smallJob(model, '--output', 'file/x.png'),
@@ -118,6 +142,33 @@ describe('refused before a rank is started', { concurrency: 3 }, () => {
         [],
       );
     });
+  }
+});
+
+test('a metrics port in use is named, and another attempt is not advised', async () => {
+  await using server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const { code, stderr } = await sdxl(smallJob(model, '--metrics-port', String(port)), { cwd: workspace.path });
+  assert.equal(code, 3);
+  assert.match(
+    stderr,
+    new RegExp(`error METRICS_UNAVAILABLE: cannot serve metrics on 127\\.0\\.0\\.1:${String(port)}: .* --metrics-port`, 'u'),
+  );
+  assert.doesNotMatch(stderr, /new attempt/u);
+});
+
+test('the termination log holds what was wrong before a rank was started', async () => {
+  const log = workspace.file('termination-log');
+  for (const [args, more, expected] of [
+    [smallJob('absent'), {}, 'MODEL_NOT_FOUND'],
+    [smallJob(model, '--size', '100'), {}, 'JOB_INVALID'],
+    [smallJob(model), { WORLD_SIZE: 'two' }, 'USAGE'],
+  ] as const) {
+    const { code } = await sdxl(args, { cwd: workspace.path, env: { TERMINATION_LOG: log, ...more } });
+    assert.equal(code, 2);
+    const told = JSON.parse(await readFile(log, 'utf8')) as Record<string, unknown>;
+    assert.deepEqual([told['code'], told['exitCode'], told['retriable']], [expected, 2, false]);
   }
 });
 

@@ -37,6 +37,7 @@ test('build fills the cache, a second build and a run only load', async () => {
   const first = await sdxl(build, { cwd: workspace.path, env });
   assert.equal(first.code, 0, first.stderr);
   assert.equal([...first.stdout.matchAll(/\| built +\|/gu)].length, 4, first.stdout);
+  assert.doesNotMatch(first.stderr, /loaded/u);
   const second = await sdxl(build, { cwd: workspace.path, env });
   assert.equal([...second.stdout.matchAll(/\| cached \|/gu)].length, 4, second.stdout);
   const run = await sdxl(smallJob(model, '-n', '2', '--output', 'loaded.png'), { cwd: workspace.path, env });
@@ -61,6 +62,16 @@ test('two ranks make the image of one, with progress, latency by stage, PNG and 
   }
   const similarity = psnr8(await pixels(workspace.file('one.png')), await pixels(workspace.file('two.png')));
   assert(similarity >= 60, `PSNR ${similarity.toFixed(1)} dB`);
+});
+
+test('a reader of progress that leaves does not end the run', async () => {
+  const run = new Sdxl(smallJob(model, '--output', 'unread.png'), { cwd: workspace.path, env });
+  await run.until(/\n/u);
+  run.leave('stderr');
+  const { code, stdout } = await run.end();
+  assert.equal(code, 0);
+  assert.match(stdout, /unread\.png/u);
+  assert.deepEqual(await pixels(workspace.file('unread.png')), await pixels(workspace.file('one.png')));
 });
 
 test('guidance branches on two ranks make the image of one', async () => {

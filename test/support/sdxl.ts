@@ -14,6 +14,13 @@ export interface Finished {
   readonly stderr: string;
 }
 
+export interface SdxlOptions {
+  readonly cwd: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** `pipe`: one that stays open and empty. */
+  readonly stdin?: 'ignore' | 'pipe';
+}
+
 const program = packageFile('dist/runtime/cli/main.js');
 /** Generous: the machine may be slow and busy. What is tested for speed has a deadline of its own. */
 const patienceMs = 60_000;
@@ -28,10 +35,14 @@ export class Sdxl {
   #stdout = '';
   #stderr = '';
 
-  constructor(args: readonly string[], options: { readonly cwd: string; readonly env?: Readonly<Record<string, string>> }) {
+  constructor(args: readonly string[], options: SdxlOptions) {
     const inherited = Object.entries(process.env).filter(([name]) => !cleared.includes(name) && !name.startsWith('SDXL_'));
     const env = { ...Object.fromEntries(inherited), SDXL_LOG_LEVEL: 'debug', ...options.env };
-    this.#child = spawn(process.execPath, [program, ...args], { cwd: options.cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(process.execPath, [program, ...args], {
+      cwd: options.cwd,
+      env,
+      stdio: [options.stdin ?? 'ignore', 'pipe', 'pipe'],
+    });
     assert(this.#child.pid !== undefined);
     this.pid = this.#child.pid;
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.#stdout += text));
@@ -44,12 +55,21 @@ export class Sdxl {
     });
   }
 
+  get stdout(): string {
+    return this.#stdout;
+  }
+
   get stderr(): string {
     return this.#stderr;
   }
 
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
+  }
+
+  /** Stops reading what it says, as `| head` does. */
+  leave(stream: 'stdout' | 'stderr'): void {
+    this.#child[stream]?.destroy();
   }
 
   /** Process ids of the ranks started so far, by rank. */
@@ -96,10 +116,7 @@ export class Sdxl {
 }
 
 /** Runs to the end. */
-export async function sdxl(
-  args: readonly string[],
-  options: { readonly cwd: string; readonly env?: Readonly<Record<string, string>> },
-): Promise<Finished> {
+export async function sdxl(args: readonly string[], options: SdxlOptions): Promise<Finished> {
   return await new Sdxl(args, options).end();
 }
 

@@ -106,7 +106,7 @@ function jobFor(
   { cfgDegree = 1, ...options }: Options,
   { environment }: Context,
 ): { readonly ranks: number; readonly job: SdxlJob } {
-  const cfg = ranks % cfgDegree === 0 ? cfgDegree : 1;
+  const cfg = cfgDegree === 2 && ranks % 2 !== 0 ? 1 : cfgDegree;
   return { ranks, job: jobFromOptions({ ...options, ranks, cfgDegree: cfg }, environment) };
 }
 

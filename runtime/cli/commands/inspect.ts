@@ -2,9 +2,9 @@
 import { Option, type Command } from 'commander';
 import { partition } from '../../engine/index.js';
 import { evaluateShape, printGraph, typeOf, type Graph, type NodeOf, type SymbolValues } from '../../graph/index.js';
-import { formatBytes, meshOf, toJobRequest } from '../../launch/index.js';
+import { formatBytes, meshOf, openModel, toJobRequest } from '../../launch/index.js';
 import { decodeMesh, printMesh, worldSize } from '../../parallel/index.js';
-import { checkRequest, estimateMemory, Model, planComponents, type ModelComponents } from '../../pipeline/index.js';
+import { checkRequest, estimateMemory, planComponents, type Model, type ModelComponents } from '../../pipeline/index.js';
 import { byteLength } from '../../tensor/index.js';
 import type { SdxlJobSpec } from '../../../crds/index.js';
 import type { Context } from '../context.js';
@@ -34,7 +34,7 @@ export function addInspectCommand(program: Command, context: Context): void {
   command.addHelpText('after', examples('sdxl inspect --model ./sdxl-base -n 2', 'sdxl inspect --model ./sdxl-base -n 2 --graph unet'));
   command.action(async ({ graph, ...options }: JobOptions & { readonly graph?: keyof typeof graphNames }) => {
     const { spec } = jobFromOptions({ ...options, prompt: '-' }, context.environment);
-    await using model = await Model.open(spec.model.path);
+    await using model = await openModel(spec.model.path);
     const mesh = meshOf(spec);
     checkRequest(model, toJobRequest({ name: '', spec }).first, mesh);
     const { components } = planComponents(model, mesh, 0);

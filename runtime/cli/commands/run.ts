@@ -16,7 +16,7 @@ import {
   jobFromOptions,
   type JobOptions,
 } from '../job-options.js';
-import { integer } from '../numbers.js';
+import { integer, once } from '../numbers.js';
 import { addRunOptions, examples } from '../options.js';
 import { StepStatistics, type StepSummary } from '../step-statistics.js';
 import { table } from '../table.js';
@@ -48,7 +48,7 @@ export function addRunCommand(program: Command, context: Context): void {
     .command('run')
     .summary('make images')
     .description('Makes the images of a job and reports the latency of each stage. The job is a file (-f) or is made from the options.')
-    .option('-f, --file <file>', 'SdxlJob in YAML or JSON; - reads the standard input');
+    .option('-f, --file <file>', 'SdxlJob in YAML or JSON; - reads the standard input', once);
   addModelOption(command);
   addSizeOptions(command);
   addImageOptions(command);
@@ -71,7 +71,7 @@ export function addRunCommand(program: Command, context: Context): void {
   });
 }
 
-async function jobOf(command: Command, options: Options, { environment }: Context): Promise<SdxlJob> {
+async function jobOf(command: Command, options: Options, { environment, stop }: Context): Promise<SdxlJob> {
   if (options.file === undefined) return jobFromOptions(options, environment);
   const both = jobOptionNames.find((name) => command.getOptionValueSource(name) === 'cli');
   if (both !== undefined) {
@@ -80,7 +80,7 @@ async function jobOf(command: Command, options: Options, { environment }: Contex
       fields: { option: flag, file: options.file },
     });
   }
-  return readJobFile(options.file);
+  return readJobFile(options.file, stop);
 }
 
 async function run(context: Context, job: SdxlJob, options: Options): Promise<void> {

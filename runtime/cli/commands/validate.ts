@@ -24,9 +24,9 @@ export function addValidateCommand(program: Command, context: Context): void {
     });
 }
 
-async function validateFile({ stdout }: Context, file: string): Promise<number> {
+async function validateFile({ stdout, stop }: Context, file: string): Promise<number> {
   let problems = 0;
-  for (const document of splitDocuments(await readJobText(file))) {
+  for (const document of splitDocuments(await readJobText(file, stop))) {
     const validation = validateSdxlJob(document);
     if (validation.ok) {
       stdout.write(`${file}: ${jobName(validation.job)} is valid\n`);

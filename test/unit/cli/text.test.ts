@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { summarizeLatencies } from '../../../runtime/cli/bench-statistics.js';
 import { splitDocuments } from '../../../runtime/cli/job-file.js';
-import { bytes, integer, integers, ratio } from '../../../runtime/cli/numbers.js';
+import { bytes, integer, integers, once, ratio } from '../../../runtime/cli/numbers.js';
 import { table } from '../../../runtime/cli/table.js';
 
 test('sizes are powers of 1024', () => {
@@ -15,6 +15,11 @@ test('integers, lists of ranks and ratios are read strictly', () => {
   for (const text of ['1.5', '1e3', '', 'x']) assert.throws(() => integer(text), text);
   for (const text of ['1,1', '0', '1,', '65']) assert.throws(() => integers(text), text);
   for (const text of ['1', '-0.1', 'x']) assert.throws(() => ratio(text), text);
+});
+
+test('what there is one of is not given twice', () => {
+  assert.equal(once('a.yaml', undefined), 'a.yaml');
+  assert.throws(() => once('b.yaml', 'a.yaml'), /'a\.yaml' was given before/u);
 });
 
 test('documents keep their line numbers; empty ones are no documents', () => {

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { errorCatalogue, SdxlError } from '../../../runtime/errors/index.js';
-import { readEnvironment, type Environment } from '../../../runtime/launch/index.js';
+import { readEnvironment, terminationLogPath, type Environment } from '../../../runtime/launch/index.js';
 import { packageFile } from '../../../runtime/package-root.js';
 
 const gang = { WORLD_SIZE: '4', MASTER_ADDR: '10.0.0.1' };
 
 test('an empty environment means local ranks and documented defaults', () => {
-  const environment = readEnvironment({ XDG_CACHE_HOME: '/x', TERMINATION_LOG: '/t' });
+  const environment = readEnvironment({ XDG_CACHE_HOME: '/x' });
   assert.deepEqual(environment, {
     gang: undefined,
     tokenFile: undefined,
@@ -17,7 +17,6 @@ test('an empty environment means local ranks and documented defaults', () => {
     logFormat: 'text',
     metricsPort: undefined,
     metricsHost: '127.0.0.1',
-    terminationLog: '/t',
     heartbeatTimeoutMs: 20_000,
     gracePeriodMs: 10_000,
   } satisfies Environment);
@@ -48,6 +47,22 @@ for (const [variables, expected] of placements) {
     assert.deepEqual(readEnvironment(variables).gang, expected);
   });
 }
+
+test('ranks listen where rank 0 is met', () => {
+  const listens = (MASTER_ADDR: string): string | undefined => readEnvironment({ ...gang, RANK: '1', MASTER_ADDR }).gang?.listenHost;
+  assert.deepEqual(['localhost', '127.0.0.2', '10.0.0.1', 'zero.example', '::1', 'fd00::7'].map(listens), [
+    '127.0.0.1',
+    '127.0.0.1',
+    '0.0.0.0',
+    '0.0.0.0',
+    '::1',
+    '::',
+  ]);
+});
+
+test('the termination log is known whatever else is wrong', () => {
+  assert.equal(terminationLogPath({ TERMINATION_LOG: ' /t ', WORLD_SIZE: 'two' }), '/t');
+});
 
 const refused: readonly (readonly [Record<string, string>, RegExp])[] = [
   [{ RANK: '0' }, /WORLD_SIZE is not set: .*because RANK is set/u],
