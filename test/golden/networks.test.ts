@@ -1,35 +1,13 @@
 /** Each network against diffusers (CPU, fp32; test/fixtures/make_goldens.py), whole and sharded. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Executor } from '../../runtime/engine/index.js';
-import type { Mesh } from '../../runtime/parallel/index.js';
-import { bandInputs, joinBands } from '../../runtime/pipeline/bands.js';
 import { encodePrompt } from '../../runtime/pipeline/conditioning.js';
 import type { Tensor } from '../../runtime/tensor/index.js';
 import { fixture, readGolden, relativeError } from '../support/fixtures.js';
+import { tolerance, unetError, vaeError } from '../support/networks.js';
 import { onMesh } from '../support/rank.js';
 
 const model = fixture('random-sdxl');
-// fp32 sums in another order than torch's: about 1e-6 is seen; a dropped term moves the output by 2e-3 or more.
-const tolerance = 1e-4;
-
-async function runUnet(
-  executor: Executor,
-  golden: Record<string, Tensor<'f32'>>,
-  name: string,
-  mesh: Mesh,
-  rank: number,
-): Promise<Tensor<'f32'>> {
-  const at = (input: string): Tensor<'f32'> => golden[`${name}.${input}`] ?? assert.fail(`no golden ${name}.${input}`);
-  const { outputs } = await executor.run({
-    ...bandInputs('sample', at('sample'), mesh, rank),
-    timestep: at('timestep'),
-    encoder_hidden_states: at('encoder_hidden_states'),
-    text_embeds: at('text_embeds'),
-    time_ids: at('time_ids'),
-  });
-  return joinBands(outputs['out_sample'] as Tensor<'f32'>, mesh);
-}
 
 describe('UNet against diffusers', () => {
   for (const patch of [1, 2, 4]) {
@@ -40,8 +18,7 @@ describe('UNet against diffusers', () => {
         const executor = await load(components.unet);
         const found: number[] = [];
         for (const name of ['square', 'tall', 'wide', 'square']) {
-          const reference = golden[`${name}.output`] ?? assert.fail(name);
-          found.push(relativeError(await runUnet(executor, golden, name, mesh, rank), reference));
+          found.push(await unetError(executor, golden, mesh, rank, name));
         }
         return found;
       });
@@ -61,8 +38,7 @@ describe('UNet against diffusers', () => {
       const own = Object.fromEntries(
         Object.entries(golden).map(([name, value]) => [name, /^square\.(?!timestep|output)/.test(name) ? branch(value, index) : value]),
       );
-      const output = await runUnet(await load(components.unet), own, 'square', mesh, rank);
-      return relativeError(output, golden['square.output'] ?? assert.fail());
+      return unetError(await load(components.unet), own, mesh, rank);
     });
     for (const error of errors) assert.ok(error <= tolerance, `relative error ${String(error)}`);
   });
@@ -77,11 +53,7 @@ describe('VAE decoder against diffusers', () => {
         const executor = await load(components.vaeDecoder);
         const found: number[] = [];
         for (const name of ['square', 'wide']) {
-          const latents = golden[`${name}.latents`] ?? assert.fail(name);
-          // The golden decodes unscaled latents; the graph divides by the scaling factor.
-          const scaled = { ...latents, data: latents.data.map((value) => value * opened.parts.vae.config.scalingFactor) };
-          const { outputs } = await executor.run(bandInputs('latents', scaled, mesh, rank));
-          found.push(relativeError(joinBands(outputs['image'] as Tensor<'f32'>, mesh), golden[`${name}.image`] ?? assert.fail()));
+          found.push(await vaeError(executor, golden, mesh, rank, opened.parts.vae.config.scalingFactor, name));
         }
         return found;
       });

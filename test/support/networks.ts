@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Executor } from '../../runtime/engine/index.js';
 import type { Mesh } from '../../runtime/parallel/index.js';
-import { bandInputs, joinBands } from '../../runtime/pipeline/bands.js';
+import { bandInputs, floatOutput, joinBands } from '../../runtime/pipeline/bands.js';
 import type { Tensor } from '../../runtime/tensor/index.js';
 import { relativeError } from './fixtures.js';
 
@@ -12,8 +12,11 @@ import { relativeError } from './fixtures.js';
  */
 export const tolerance = 1e-4;
 
-export async function unetError(executor: Executor, golden: Record<string, Tensor<'f32'>>, mesh: Mesh, rank: number): Promise<number> {
-  const at = (name: string): Tensor<'f32'> => golden[`square.${name}`] ?? assert.fail(name);
+type Goldens = Readonly<Record<string, Tensor<'f32'>>>;
+
+/** Of the golden case `name`: this rank's part of the inputs in, the gathered output against the golden one. */
+export async function unetError(executor: Executor, golden: Goldens, mesh: Mesh, rank: number, name = 'square'): Promise<number> {
+  const at = (tensor: string): Tensor<'f32'> => golden[`${name}.${tensor}`] ?? assert.fail(`no golden ${name}.${tensor}`);
   const { outputs } = await executor.run({
     ...bandInputs('sample', at('sample'), mesh, rank),
     timestep: at('timestep'),
@@ -21,18 +24,20 @@ export async function unetError(executor: Executor, golden: Record<string, Tenso
     text_embeds: at('text_embeds'),
     time_ids: at('time_ids'),
   });
-  return relativeError(joinBands(outputs['out_sample'] as Tensor<'f32'>, mesh), at('output'));
+  return relativeError(joinBands(floatOutput(outputs, 'out_sample'), mesh), at('output'));
 }
 
+/** As {@link unetError}; the golden decodes unscaled latents, the graph divides by the scaling factor. */
 export async function vaeError(
   executor: Executor,
-  golden: Record<string, Tensor<'f32'>>,
+  golden: Goldens,
   mesh: Mesh,
   rank: number,
-  scale: number,
+  scalingFactor: number,
+  name = 'square',
 ): Promise<number> {
-  const latents = golden['square.latents'] ?? assert.fail();
-  const scaled = { ...latents, data: latents.data.map((value) => value * scale) };
+  const latents = golden[`${name}.latents`] ?? assert.fail(name);
+  const scaled = { ...latents, data: latents.data.map((value) => value * scalingFactor) };
   const { outputs } = await executor.run(bandInputs('latents', scaled, mesh, rank));
-  return relativeError(joinBands(outputs['image'] as Tensor<'f32'>, mesh), golden['square.image'] ?? assert.fail());
+  return relativeError(joinBands(floatOutput(outputs, 'image'), mesh), golden[`${name}.image`] ?? assert.fail(name));
 }
