@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { parametersAsJson, type ImageParameters, type JsonValue } from './parameters.js';
+import { jsonKeyword, parametersAsJson, type ImageParameters, type JsonValue } from './parameters.js';
 
 export type ImageRecord = Readonly<Record<string, JsonValue>>;
 
@@ -21,26 +21,39 @@ export function makeRecord(path: string, png: Uint8Array, parameters: ImageParam
  * of another run.
  */
 export async function readRecord(path: string): Promise<ImageRecord | undefined> {
-  const record = await readSidecar(path);
-  if (record === undefined || record === 'foreign') return undefined;
+  const found = await readSidecar(path);
+  if (found?.kind !== 'record') return undefined;
   const png = await readFile(path).catch(() => undefined);
-  return png !== undefined && record['sha256'] === sha256(png) ? record : undefined;
+  return png !== undefined && found.record['sha256'] === sha256(png) ? found.record : undefined;
 }
 
-/** Whether a file of the record's name exists that no image record is in: it is somebody else's and must not be replaced. */
+/**
+ * Whether a file of the record's name exists that is somebody else's and must not be replaced: what is no record, unless it stands
+ * beside an image of ours, whose damaged record it then is. A Kubernetes object never is.
+ */
 export async function isForeignSidecar(path: string): Promise<boolean> {
-  return (await readSidecar(path)) === 'foreign';
+  const found = await readSidecar(path);
+  if (found === undefined || found.kind === 'record') return false;
+  return found.kind === 'object' || !(await isOurImage(path));
 }
 
-async function readSidecar(path: string): Promise<ImageRecord | 'foreign' | undefined> {
+async function isOurImage(path: string): Promise<boolean> {
+  const png = await readFile(path).catch(() => undefined);
+  return png?.includes(`${jsonKeyword}\0`) === true;
+}
+
+type Sidecar = { readonly kind: 'record'; readonly record: ImageRecord } | { readonly kind: 'object' | 'other' };
+
+async function readSidecar(path: string): Promise<Sidecar | undefined> {
   const text = await readFile(sidecarPath(path), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(text);
-    return isRecord(value) ? value : 'foreign';
+    if (isRecord(value)) return { kind: 'record', record: value };
+    return { kind: typeof value === 'object' && value !== null && 'apiVersion' in value ? 'object' : 'other' };
   } catch {
-    // Not JSON: not ours, since ours appear whole.
-    return 'foreign';
+    // Not JSON at all.
+    return { kind: 'other' };
   }
 }
 

@@ -69,6 +69,20 @@ test("a JSON file of somebody else's is never overwritten, whatever is in it", a
   }
 });
 
+test('a damaged record beside an image of ours is replaced, a Kubernetes object is not', async () => {
+  const directory = await newFolder();
+  const path = join(directory, 'out.png');
+  await writeImage(path, image, parameters);
+  for (const damaged of ['{}', '', '{"file": "out.p']) {
+    await writeFile(sidecarPath(path), damaged);
+    assert.equal(await readRecord(path), undefined);
+    await writeImage(path, image, parameters);
+    assert.notEqual(await readRecord(path), undefined);
+  }
+  await writeFile(sidecarPath(path), '{"apiVersion": "sdxl.io/v1alpha1", "kind": "SdxlJob"}');
+  await assert.rejects(writeImage(path, image, parameters), { code: 'OUTPUT_UNWRITABLE' });
+});
+
 test('a record counts only for the very image it was written with', async () => {
   const directory = await newFolder();
   const [path, other] = [join(directory, 'out.png'), join(directory, 'other.png')];
