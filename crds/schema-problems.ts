@@ -84,6 +84,8 @@ function rule(keyword: string, schema: StructuralSchema, value: unknown): string
       return `${found} is not a multiple of ${String(schema.multipleOf)}, ${nearestMultiples(schema, Number(value))}`;
     case 'maxItems':
       return `${found} is too long, at most ${String(schema.maxItems)} items are allowed`;
+    case 'maxProperties':
+      return `${found} is too large, at most ${String(schema.maxProperties)} entries are allowed`;
     case 'pattern':
       return `${found} must ${inWords(String(schema.pattern))}${example(schema)}`;
     default:
@@ -141,7 +143,9 @@ function unknownField(root: StructuralSchema, parent: FieldPath, field: string):
   const siblings = Object.keys(schemaAt(root, parent)?.properties ?? {});
   const sibling = nearest(field, siblings);
   if (sibling !== undefined) return `is an unknown field; did you mean ${sibling}?`;
-  const elsewhere = fieldsNamed(root, field, []).map(formatPath);
+  // Nobody writes the status by hand.
+  const written = fieldsNamed(root, field, []).filter(([first]) => first !== 'status');
+  const elsewhere = written.map(formatPath);
   if (elsewhere.length > 0) return `is an unknown field here; did you mean ${elsewhere.slice(0, 3).join(' or ')}?`;
   return `is an unknown field; known ones are ${siblings.join(', ')}`;
 }

@@ -30,12 +30,37 @@ export const sdxlJobSchema: StructuralSchema = {
     },
     spec: {
       type: 'object',
-      description: 'What to make and how. Immutable, so that every image of a job is made from the same input.',
+      description:
+        'What to make and how. Immutable but for suspend, ttlSecondsAfterFinished and, while the job is suspended, scheduling, so that every image of a job is made from the same input.',
       required: ['model', 'prompt'],
       'x-kubernetes-validations': [
         {
-          rule: 'self == oldSelf',
-          message: 'spec is immutable: create a job with another name, or delete this one first',
+          rule: 'self.model == oldSelf.model && self.prompt == oldSelf.prompt && self.height == oldSelf.height && self.width == oldSelf.width && self.numImages == oldSelf.numImages && self.seed == oldSelf.seed && self.numInferenceSteps == oldSelf.numInferenceSteps && self.guidanceScale == oldSelf.guidanceScale && self.scheduler == oldSelf.scheduler && self.parallelism == oldSelf.parallelism && self.backend == oldSelf.backend && self.dtype == oldSelf.dtype && self.output == oldSelf.output && self.rendezvousTimeoutSeconds == oldSelf.rendezvousTimeoutSeconds && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds && self.failurePolicy == oldSelf.failurePolicy && self.cleanPodPolicy == oldSelf.cleanPodPolicy && self.pods == oldSelf.pods && has(self.negativePrompt) == has(oldSelf.negativePrompt) && (!has(self.negativePrompt) || self.negativePrompt == oldSelf.negativePrompt) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds) && has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.accelerator) == has(oldSelf.accelerator) && (!has(self.accelerator) || self.accelerator == oldSelf.accelerator) && has(self.network) == has(oldSelf.network) && (!has(self.network) || self.network == oldSelf.network)',
+          message:
+            'spec is immutable but for suspend, ttlSecondsAfterFinished and scheduling: create a job with another name, or delete this one first',
+        },
+        {
+          rule: 'oldSelf.suspend || has(self.scheduling) == has(oldSelf.scheduling) && (!has(self.scheduling) || self.scheduling == oldSelf.scheduling)',
+          fieldPath: '.scheduling',
+          message: 'scheduling is immutable unless the job is suspended: set suspend to true first',
+        },
+        {
+          rule: '!has(self.parallelism.ranksPerPod) || self.parallelism.cfgDegree * self.parallelism.patchDegree % self.parallelism.ranksPerPod == 0',
+          fieldPath: '.parallelism.ranksPerPod',
+          message: 'ranksPerPod must divide cfgDegree x patchDegree',
+          messageExpression:
+            "'ranksPerPod %d does not divide the number of ranks, cfgDegree %d x patchDegree %d = %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.cfgDegree * self.parallelism.patchDegree])",
+        },
+        {
+          rule: '!has(self.accelerator) || self.backend != "Onnx"',
+          fieldPath: '.backend',
+          message:
+            'backend Onnx computes on the processor and would leave the accelerator idle: remove accelerator, or take another backend',
+        },
+        {
+          rule: '!has(self.model.huggingFace) || has(self.cache)',
+          fieldPath: '.cache',
+          message: 'model.huggingFace needs cache.claim: the model is fetched into it once, for all pods and attempts',
         },
         {
           rule: 'self.height % (32 * self.parallelism.patchDegree) == 0',
@@ -69,8 +94,13 @@ export const sdxlJobSchema: StructuralSchema = {
       properties: {
         model: {
           type: 'object',
-          description: 'Where the weights come from.',
-          required: ['path'],
+          description: 'Where the weights come from. Exactly one of its fields is given.',
+          'x-kubernetes-validations': [
+            {
+              rule: '(has(self.path) ? 1 : 0) + (has(self.claim) ? 1 : 0) + (has(self.image) ? 1 : 0) + (has(self.huggingFace) ? 1 : 0) == 1',
+              message: 'exactly one of path, claim, image and huggingFace must be given, for example path: models/tiny-sdxl',
+            },
+          ],
           properties: {
             path: {
               type: 'string',
@@ -78,8 +108,116 @@ export const sdxlJobSchema: StructuralSchema = {
               maxLength: 4096,
               pattern: '^[^\\x00-\\x1f\\x7f]+$',
               description:
-                "Directory of a Stable Diffusion XL model in diffusers layout. It holds `model_index.json`, `unet/`, `text_encoder/` and so on, and every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a container its working directory.",
+                "Directory of a Stable Diffusion XL model in diffusers layout. It holds `model_index.json`, `unet/`, `text_encoder/` and so on, and every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a pod that of the container's image, which holds `models/tiny-sdxl`. Left out, another field says where.",
               example: 'models/tiny-sdxl',
+            },
+            claim: {
+              type: 'object',
+              description: 'A claim that holds the model, mounted read only in every pod. Left out, another field says where.',
+              required: ['name'],
+              properties: {
+                name: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 253,
+                  pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                  description: "Name of the PersistentVolumeClaim, in the job's namespace.",
+                  example: 'pictures',
+                },
+                path: {
+                  type: 'string',
+                  maxLength: 1024,
+                  pattern: '^([^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*)?$',
+                  default: '',
+                  description: 'Directory of the model below the root of the claim; empty for the root itself.',
+                  example: 'sdxl-base',
+                },
+              },
+            },
+            image: {
+              type: 'object',
+              description:
+                'An OCI image that holds the model, mounted as a volume of type image (Kubernetes 1.33 and newer, or the feature gate ImageVolume). Left out, another field says where.',
+              required: ['reference'],
+              properties: {
+                reference: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 1024,
+                  pattern: '^[a-z0-9A-Z][-a-zA-Z0-9._/:@]*$',
+                  description: 'Reference of the image, with a tag or a digest.',
+                  example: 'registry.example.com/models/sdxl-base:1.0',
+                },
+                pullPolicy: {
+                  type: 'string',
+                  enum: ['IfNotPresent', 'Always', 'Never'],
+                  maxLength: 32,
+                  default: 'IfNotPresent',
+                  description: 'When the image is pulled.',
+                },
+                path: {
+                  type: 'string',
+                  maxLength: 1024,
+                  pattern: '^([^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*)?$',
+                  default: '',
+                  description: 'Directory of the model below the root of the image; empty for the root itself.',
+                  example: 'sdxl-base',
+                },
+              },
+            },
+            huggingFace: {
+              type: 'object',
+              description:
+                'A repository of the Hugging Face Hub, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where.',
+              required: ['repo'],
+              properties: {
+                repo: {
+                  type: 'string',
+                  minLength: 3,
+                  maxLength: 200,
+                  pattern: '^[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*$',
+                  description: 'The repository, owner and name.',
+                  example: 'stabilityai/stable-diffusion-xl-base-1.0',
+                },
+                revision: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 200,
+                  pattern: '^[A-Za-z0-9][-A-Za-z0-9._/]*$',
+                  default: 'main',
+                  description: 'Branch, tag or commit. A commit makes the job repeatable.',
+                },
+                endpoint: {
+                  type: 'string',
+                  maxLength: 1024,
+                  pattern: '^https?://[^\\s]+$',
+                  default: 'https://huggingface.co',
+                  description: 'Where the Hub, or a mirror of it, is served.',
+                },
+                tokenSecret: {
+                  type: 'object',
+                  description: "A Secret's key that holds an access token. Left out, the repository is read without one.",
+                  required: ['name'],
+                  properties: {
+                    name: {
+                      type: 'string',
+                      minLength: 1,
+                      maxLength: 253,
+                      pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                      description: "Name of the Secret, in the job's namespace.",
+                      example: 'hugging-face',
+                    },
+                    key: {
+                      type: 'string',
+                      minLength: 1,
+                      maxLength: 253,
+                      pattern: '^[-._a-zA-Z0-9]+$',
+                      default: 'token',
+                      description: 'Key within the Secret.',
+                    },
+                  },
+                },
+              },
             },
           },
         },
@@ -184,6 +322,15 @@ export const sdxlJobSchema: StructuralSchema = {
                 'Number of horizontal stripes an image is cut into, one for each rank. Height must be a multiple of 32 x patchDegree.',
               example: 2,
             },
+            ranksPerPod: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 64,
+              description:
+                'Ranks of each pod. The job has cfgDegree x patchDegree / ranksPerPod pods, which start and end together. Left out, all ranks share one pod.',
+              example: 8,
+            },
             mode: {
               type: 'string',
               enum: ['Synchronous'],
@@ -214,6 +361,12 @@ export const sdxlJobSchema: StructuralSchema = {
           type: 'object',
           default: {},
           description: 'Where the images go.',
+          'x-kubernetes-validations': [
+            {
+              rule: '!has(self.claim) || !has(self.size) && !has(self.storageClassName)',
+              message: 'size and storageClassName are those of a claim the operator makes, and claim names one that exists: remove either',
+            },
+          ],
           properties: {
             path: {
               type: 'string',
@@ -221,8 +374,39 @@ export const sdxlJobSchema: StructuralSchema = {
               pattern: '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.png$',
               default: 'output.png',
               description:
-                'PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model.',
+                'PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model; in a cluster, against the root of the claim.',
               example: 'output.png',
+            },
+            claim: {
+              type: 'object',
+              description:
+                'The claim that images are written to. Left out, the operator makes the claim `<name>-output`, which is deleted with the job.',
+              required: ['name'],
+              properties: {
+                name: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 253,
+                  pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                  description: "Name of the PersistentVolumeClaim, in the job's namespace.",
+                  example: 'pictures',
+                },
+              },
+            },
+            size: {
+              type: 'string',
+              maxLength: 32,
+              pattern: '^[1-9][0-9]*(Mi|Gi|Ti)$',
+              description: 'Size of the claim that the operator makes. Left out, `1Gi`.',
+              example: '10Gi',
+            },
+            storageClassName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+              description: "Storage class of the claim that the operator makes. Left out, the cluster's default.",
+              example: 'standard',
             },
           },
         },
@@ -244,6 +428,460 @@ export const sdxlJobSchema: StructuralSchema = {
           description:
             'How long a rank may go without finishing a denoising step or another stage of an image. Then it is taken for hung and the attempt fails with that rank named.',
         },
+        suspend: {
+          type: 'boolean',
+          default: false,
+          description:
+            'Ends the gang and holds the job until it is false again; then a new attempt goes on from the images that are complete. May be changed at any time.',
+        },
+        ttlSecondsAfterFinished: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 0,
+          maximum: 315360000,
+          description:
+            'How long after its end the job is deleted, and with it everything it owns. May be changed at any time. Left out, it is kept. Not for jobs under GitOps, which would make a deleted job anew.',
+        },
+        activeDeadlineSeconds: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 1,
+          maximum: 315360000,
+          description: 'How long the job may take, restarts included, from its start or its last resumption. Left out, there is no limit.',
+        },
+        failurePolicy: {
+          type: 'object',
+          default: {},
+          description:
+            'When a gang that failed is started again. A failure that the same input would repeat is final at once; the exit codes of `sdxl` tell which.',
+          properties: {
+            maxRestarts: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 1000,
+              default: 3,
+              description: 'How often the gang is started again after a rank failed.',
+            },
+            maxDisruptions: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 1000,
+              default: 20,
+              description: 'How often the gang is started again after the cluster took a pod away (eviction, preemption, a lost node).',
+            },
+            backoffSeconds: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 3600,
+              default: 5,
+              description:
+                'Wait before the first restart after a failure; it doubles with each, up to five minutes. Disruptions wait for nothing.',
+            },
+          },
+        },
+        cleanPodPolicy: {
+          type: 'string',
+          enum: ['None', 'All'],
+          maxLength: 32,
+          default: 'None',
+          description:
+            "What becomes of the last attempt's pods when the job has ended. `None`: they stay, with their logs. `All`: they are deleted.",
+        },
+        managedBy: {
+          type: 'string',
+          minLength: 1,
+          maxLength: 253,
+          pattern: '^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$',
+          description:
+            'The controller that cares for this job. Left out, or `sdxl.io/sdxl-operator`, it is this operator, which leaves all others alone.',
+          example: 'sdxl.io/sdxl-operator',
+        },
+        cache: {
+          type: 'object',
+          description: 'Where engines and fetched models are kept. Left out, each pod has a cache of its own, which goes with it.',
+          required: ['claim'],
+          properties: {
+            claim: {
+              type: 'object',
+              description: 'The claim, which many jobs may share. Pods on several nodes need one that can be mounted by all.',
+              required: ['name'],
+              properties: {
+                name: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 253,
+                  pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                  description: "Name of the PersistentVolumeClaim, in the job's namespace.",
+                  example: 'pictures',
+                },
+              },
+            },
+          },
+        },
+        accelerator: {
+          type: 'object',
+          description: 'The device of each rank. Left out, ranks compute on the processor.',
+          'x-kubernetes-validations': [
+            {
+              rule: 'has(self.resourceName) != has(self.resourceClaimTemplateName)',
+              message: 'exactly one of resourceName and resourceClaimTemplateName must be given, for example resourceName: nvidia.com/gpu',
+            },
+          ],
+          properties: {
+            resourceName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 316,
+              pattern: '^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$',
+              description:
+                'Extended resource of which each rank gets one, a MIG profile such as `nvidia.com/mig-3g.20gb` included. Left out, devices come by the claim template.',
+              example: 'nvidia.com/gpu',
+            },
+            resourceClaimTemplateName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+              description:
+                'ResourceClaimTemplate (dynamic resource allocation) from which each pod gets a claim; it must ask for ranksPerPod devices. Left out, devices come by resourceName.',
+              example: 'gpus',
+            },
+          },
+        },
+        network: {
+          type: 'object',
+          description: "A network device for each pod, such as an RDMA adapter. Left out, pods have the cluster's network alone.",
+          required: ['resourceName'],
+          properties: {
+            resourceName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 316,
+              pattern: '^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$',
+              description: 'Extended resource of the device.',
+              example: 'rdma/hca_shared_devices',
+            },
+            count: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 64,
+              default: 1,
+              description: 'How many each pod gets.',
+            },
+          },
+        },
+        scheduling: {
+          type: 'object',
+          description:
+            "Which scheduler places the gang, and how. May be changed while the job is suspended. Left out, the cluster's default scheduler places pods one by one.",
+          properties: {
+            queueName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 63,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$',
+              description: "Kueue's LocalQueue. The child Job is made suspended and Kueue starts it. Left out, no queue.",
+              example: 'gpus',
+            },
+            gang: {
+              type: 'string',
+              enum: ['None', 'Coscheduling', 'Volcano'],
+              maxLength: 32,
+              default: 'None',
+              description:
+                'Whose PodGroup lets pods be placed all or none: that of the scheduler plugin Coscheduling or of Volcano, which must be installed. `None`: pods are placed one by one.',
+            },
+            schedulerName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+              description: "Scheduler of the pods. Left out, `volcano` for gang `Volcano`, else the cluster's default.",
+              example: 'scheduler-plugins-scheduler',
+            },
+            priorityClassName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+              description: "PriorityClass of the pods. Left out, the cluster's default.",
+              example: 'batch',
+            },
+            topology: {
+              type: 'object',
+              description: "Keeps the gang's pods close to each other. Left out, they may be anywhere.",
+              required: ['key'],
+              properties: {
+                key: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 316,
+                  pattern: '^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$',
+                  description: "Label of nodes whose value the gang's pods shall share.",
+                  example: 'topology.kubernetes.io/zone',
+                },
+                policy: {
+                  type: 'string',
+                  enum: ['Required', 'Preferred'],
+                  maxLength: 32,
+                  default: 'Required',
+                  description: 'Whether pods wait for such nodes, or take others where there are none.',
+                },
+              },
+            },
+          },
+        },
+        pods: {
+          type: 'object',
+          default: {},
+          description: "What the job's pods have besides what the operator gives them.",
+          properties: {
+            image: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 1024,
+              pattern: '^[a-z0-9A-Z][-a-zA-Z0-9._/:@]*$',
+              description: "Image of the ranks. Left out, the operator's own choice, of its version.",
+              example: 'ghcr.io/sdxl-operator/runtime-cpu:0.1.0',
+            },
+            imagePullPolicy: {
+              type: 'string',
+              enum: ['IfNotPresent', 'Always', 'Never'],
+              maxLength: 32,
+              default: 'IfNotPresent',
+              description: 'When the image is pulled.',
+            },
+            imagePullSecrets: {
+              type: 'array',
+              maxItems: 8,
+              'x-kubernetes-list-type': 'atomic',
+              description: "Names of Secrets with credentials for registries. Left out, none but the service account's.",
+              items: {
+                type: 'string',
+                minLength: 1,
+                maxLength: 253,
+                pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                description: "Name of a Secret, in the job's namespace.",
+                example: 'registry',
+              },
+            },
+            serviceAccountName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+              description: "Service account of the pods, whose token is not mounted. Left out, the namespace's default.",
+              example: 'sdxl',
+            },
+            runtimeClassName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+              description: "RuntimeClass of the pods. Left out, the cluster's default.",
+              example: 'nvidia',
+            },
+            labels: {
+              type: 'object',
+              maxProperties: 16,
+              description:
+                "Further labels of the pods. Those of `sdxl.io/`, `batch.kubernetes.io/` and `app.kubernetes.io/` are the operator's. Left out, none.",
+              'x-kubernetes-validations': [
+                {
+                  rule: "self.all(key, !key.startsWith('sdxl.io/') && !key.startsWith('batch.kubernetes.io/') && !key.startsWith('app.kubernetes.io/'))",
+                  message: 'labels of sdxl.io/, batch.kubernetes.io/ and app.kubernetes.io/ are set by the operator, choose other keys',
+                },
+              ],
+              additionalProperties: {
+                type: 'string',
+                maxLength: 63,
+                pattern: '^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$',
+              },
+            },
+            annotations: {
+              type: 'object',
+              maxProperties: 16,
+              description: 'Annotations of the pods. Left out, none.',
+              additionalProperties: {
+                type: 'string',
+                maxLength: 4096,
+              },
+            },
+            nodeSelector: {
+              type: 'object',
+              maxProperties: 16,
+              description: 'Labels that nodes must have. Left out, any node will do.',
+              additionalProperties: {
+                type: 'string',
+                maxLength: 63,
+                pattern: '^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$',
+              },
+            },
+            tolerations: {
+              type: 'array',
+              maxItems: 16,
+              'x-kubernetes-list-type': 'atomic',
+              description: 'Taints of nodes that the pods tolerate. Left out, none.',
+              items: {
+                type: 'object',
+                'x-kubernetes-validations': [
+                  {
+                    rule: "self.operator != 'Exists' || !has(self.value)",
+                    message: 'a toleration with operator Exists has no value',
+                  },
+                  {
+                    rule: "has(self.key) || self.operator == 'Exists'",
+                    message: 'a toleration without key must have operator Exists',
+                  },
+                ],
+                properties: {
+                  key: {
+                    type: 'string',
+                    minLength: 1,
+                    maxLength: 316,
+                    pattern: '^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$',
+                    description: 'Key of the taint. Left out, every taint is meant.',
+                    example: 'nvidia.com/gpu',
+                  },
+                  operator: {
+                    type: 'string',
+                    enum: ['Exists', 'Equal'],
+                    maxLength: 32,
+                    default: 'Equal',
+                    description: 'Whether the value counts.',
+                  },
+                  value: {
+                    type: 'string',
+                    maxLength: 63,
+                    pattern: '^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$',
+                    description: 'Value of the taint. Left out, the empty one.',
+                  },
+                  effect: {
+                    type: 'string',
+                    enum: ['NoSchedule', 'PreferNoSchedule', 'NoExecute'],
+                    maxLength: 32,
+                    description: 'Effect of the taint. Left out, every effect is meant.',
+                  },
+                },
+              },
+            },
+            resources: {
+              type: 'object',
+              description:
+                "Resources of each pod's ranks together, accelerators and network devices excepted. Left out, none are asked for.",
+              properties: {
+                requests: {
+                  type: 'object',
+                  maxProperties: 8,
+                  description: 'What a node must have free. Left out, what limits say.',
+                  additionalProperties: {
+                    type: 'string',
+                    maxLength: 32,
+                    pattern: '^[0-9]+(\\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$',
+                    example: '4',
+                  },
+                },
+                limits: {
+                  type: 'object',
+                  maxProperties: 8,
+                  description: 'What may be used at most. Left out, there is no limit.',
+                  additionalProperties: {
+                    type: 'string',
+                    maxLength: 32,
+                    pattern: '^[0-9]+(\\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$',
+                    example: '16Gi',
+                  },
+                },
+              },
+            },
+            sharedMemorySize: {
+              type: 'string',
+              maxLength: 32,
+              pattern: '^[1-9][0-9]*(Mi|Gi|Ti)$',
+              default: '1Gi',
+              description: 'Size of /dev/shm, which counts as memory of the pod as far as it is used.',
+            },
+            env: {
+              type: 'array',
+              maxItems: 32,
+              'x-kubernetes-list-type': 'map',
+              'x-kubernetes-list-map-keys': ['name'],
+              description: 'Further environment of the ranks. Left out, none.',
+              items: {
+                type: 'object',
+                required: ['name'],
+                'x-kubernetes-validations': [
+                  {
+                    rule: 'has(self.value) != has(self.secret)',
+                    message: 'exactly one of value and secret must be given',
+                  },
+                  {
+                    rule: "!self.name.startsWith('SDXL_') && !(self.name in ['RANK', 'WORLD_SIZE', 'NODE_RANK', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'TERMINATION_LOG', 'JOB_COMPLETION_INDEX'])",
+                    message: 'this variable is set by the operator',
+                  },
+                ],
+                properties: {
+                  name: {
+                    type: 'string',
+                    minLength: 1,
+                    maxLength: 128,
+                    pattern: '^[A-Za-z_][A-Za-z0-9_]*$',
+                    description: 'Name of the variable.',
+                    example: 'NCCL_DEBUG',
+                  },
+                  value: {
+                    type: 'string',
+                    maxLength: 4096,
+                    description: 'Its value. Left out, it comes from a Secret.',
+                  },
+                  secret: {
+                    type: 'object',
+                    description: "A Secret's key that holds the value. Left out, value says it.",
+                    required: ['name', 'key'],
+                    properties: {
+                      name: {
+                        type: 'string',
+                        minLength: 1,
+                        maxLength: 253,
+                        pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                        description: "Name of the Secret, in the job's namespace.",
+                        example: 'credentials',
+                      },
+                      key: {
+                        type: 'string',
+                        minLength: 1,
+                        maxLength: 253,
+                        pattern: '^[-._a-zA-Z0-9]+$',
+                        description: 'Key within the Secret.',
+                        example: 'token',
+                      },
+                    },
+                  },
+                },
+              },
+            },
+            runAsUser: {
+              type: 'integer',
+              format: 'int64',
+              minimum: 1,
+              maximum: 2147483647,
+              description: "User of the ranks' processes, never root. Left out, the image's, 10001.",
+              example: 1000,
+            },
+            fsGroup: {
+              type: 'integer',
+              format: 'int64',
+              minimum: 1,
+              maximum: 2147483647,
+              default: 10001,
+              description: 'Group to which volumes are made writable where their type allows it.',
+            },
+          },
+        },
       },
     },
     status: {
@@ -257,6 +895,179 @@ export const sdxlJobSchema: StructuralSchema = {
           type: 'integer',
           format: 'int64',
           description: 'The metadata.generation this status speaks of; -1 until the operator has seen the job.',
+        },
+        phase: {
+          type: 'string',
+          enum: ['Pending', 'Suspended', 'Starting', 'Running', 'Restarting', 'Complete', 'Failed'],
+          maxLength: 32,
+          description: "The job's state in one word, for people; programs read the conditions.",
+        },
+        attempt: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 0,
+          description: 'The current attempt, from 1. Its Job is `<name>-<attempt>`.',
+        },
+        restarts: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 0,
+          description: 'How often the gang was started again after a failure.',
+        },
+        disruptions: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 0,
+          description: 'How often the gang was started again after the cluster took a pod away.',
+        },
+        startTime: {
+          type: 'string',
+          format: 'date-time',
+          maxLength: 64,
+          description: 'When the job was started, or resumed last.',
+        },
+        completionTime: {
+          type: 'string',
+          format: 'date-time',
+          maxLength: 64,
+          description: 'When the job ended.',
+        },
+        restartTime: {
+          type: 'string',
+          format: 'date-time',
+          maxLength: 64,
+          description: 'When the current attempt may start, after a failure.',
+        },
+        gang: {
+          type: 'object',
+          description: "The current attempt's children, by their identity.",
+          properties: {
+            jobUid: {
+              type: 'string',
+              maxLength: 64,
+              description: "Identity of the attempt's Job, once it is seen.",
+            },
+            pods: {
+              type: 'array',
+              maxItems: 64,
+              'x-kubernetes-list-type': 'map',
+              'x-kubernetes-list-map-keys': ['index'],
+              description: "The gang's pods. One that is replaced within an attempt breaks the gang.",
+              items: {
+                type: 'object',
+                required: ['index', 'name', 'uid'],
+                properties: {
+                  index: {
+                    type: 'integer',
+                    format: 'int32',
+                    minimum: 0,
+                    description: 'Completion index of the pod.',
+                  },
+                  name: {
+                    type: 'string',
+                    maxLength: 253,
+                    description: 'Name of the pod.',
+                  },
+                  uid: {
+                    type: 'string',
+                    maxLength: 64,
+                    description: 'Identity of the pod.',
+                  },
+                },
+              },
+            },
+          },
+        },
+        progress: {
+          type: 'object',
+          description: 'How far the current attempt is, as rank 0 tells it; renewed at most every five seconds.',
+          properties: {
+            done: {
+              type: 'string',
+              maxLength: 16,
+              description: 'Share of the denoising steps that are done, in per cent.',
+              example: '40%',
+            },
+            phase: {
+              type: 'string',
+              maxLength: 32,
+              description: 'The phase of the rank that is least far.',
+            },
+            imagesDone: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              description: 'Images that are complete.',
+            },
+            step: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              description: 'Denoising step of the current image.',
+            },
+            latencyP50: {
+              type: 'string',
+              maxLength: 32,
+              description: 'Median time from prompt to file of the images of this attempt.',
+              example: '1.234s',
+            },
+            latencyP95: {
+              type: 'string',
+              maxLength: 32,
+              description: 'The 95th percentile of that time.',
+              example: '1.301s',
+            },
+            time: {
+              type: 'string',
+              format: 'date-time',
+              maxLength: 64,
+              description: 'When the ranks told so.',
+            },
+          },
+        },
+        lastFailure: {
+          type: 'object',
+          description: 'What ended the last attempt that did not succeed.',
+          properties: {
+            attempt: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              description: 'The attempt.',
+            },
+            pod: {
+              type: 'string',
+              maxLength: 253,
+              description: 'The pod that failed first by itself.',
+            },
+            rank: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              description: 'The rank, where it is known.',
+            },
+            exitCode: {
+              type: 'integer',
+              format: 'int32',
+              description: 'Exit code of the container.',
+            },
+            code: {
+              type: 'string',
+              maxLength: 128,
+              description: "The error's code, as in docs/cli.md, or the cluster's reason.",
+            },
+            message: {
+              type: 'string',
+              maxLength: 4096,
+              description: 'What the rank said.',
+            },
+            time: {
+              type: 'string',
+              format: 'date-time',
+              maxLength: 64,
+              description: 'When.',
+            },
+          },
         },
         conditions: {
           type: 'array',

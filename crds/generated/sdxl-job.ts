@@ -6,7 +6,7 @@ export interface SdxlJob {
   readonly kind: 'SdxlJob';
   /** Name, namespace, labels and annotations, as of every Kubernetes object. */
   readonly metadata: SdxlJobMetadata;
-  /** What to make and how. Immutable, so that every image of a job is made from the same input. */
+  /** What to make and how. Immutable but for suspend, ttlSecondsAfterFinished and, while the job is suspended, scheduling, so that every image of a job is made from the same input. */
   readonly spec: SdxlJobSpec;
   /** What has become of the job. Written by the operator. */
   readonly status: SdxlJobStatus;
@@ -46,9 +46,9 @@ export interface SdxlJobMetadata {
   readonly managedFields?: readonly object[];
 }
 
-/** What to make and how. Immutable, so that every image of a job is made from the same input. */
+/** What to make and how. Immutable but for suspend, ttlSecondsAfterFinished and, while the job is suspended, scheduling, so that every image of a job is made from the same input. */
 export interface SdxlJobSpec {
-  /** Where the weights come from. */
+  /** Where the weights come from. Exactly one of its fields is given. */
   readonly model: SdxlJobSpecModel;
   /** What the images show. Given to both text encoders. */
   readonly prompt: string;
@@ -80,12 +80,78 @@ export interface SdxlJobSpec {
   readonly rendezvousTimeoutSeconds: number;
   /** How long a rank may go without finishing a denoising step or another stage of an image. Then it is taken for hung and the attempt fails with that rank named. Default: 600. */
   readonly progressDeadlineSeconds: number;
+  /** Ends the gang and holds the job until it is false again; then a new attempt goes on from the images that are complete. May be changed at any time. Default: false. */
+  readonly suspend: boolean;
+  /** How long after its end the job is deleted, and with it everything it owns. May be changed at any time. Left out, it is kept. Not for jobs under GitOps, which would make a deleted job anew. */
+  readonly ttlSecondsAfterFinished?: number;
+  /** How long the job may take, restarts included, from its start or its last resumption. Left out, there is no limit. */
+  readonly activeDeadlineSeconds?: number;
+  /** When a gang that failed is started again. A failure that the same input would repeat is final at once; the exit codes of `sdxl` tell which. */
+  readonly failurePolicy: SdxlJobSpecFailurePolicy;
+  /** What becomes of the last attempt's pods when the job has ended. `None`: they stay, with their logs. `All`: they are deleted. Default: "None". */
+  readonly cleanPodPolicy: 'None' | 'All';
+  /** The controller that cares for this job. Left out, or `sdxl.io/sdxl-operator`, it is this operator, which leaves all others alone. */
+  readonly managedBy?: string;
+  /** Where engines and fetched models are kept. Left out, each pod has a cache of its own, which goes with it. */
+  readonly cache?: SdxlJobSpecCache;
+  /** The device of each rank. Left out, ranks compute on the processor. */
+  readonly accelerator?: SdxlJobSpecAccelerator;
+  /** A network device for each pod, such as an RDMA adapter. Left out, pods have the cluster's network alone. */
+  readonly network?: SdxlJobSpecNetwork;
+  /** Which scheduler places the gang, and how. May be changed while the job is suspended. Left out, the cluster's default scheduler places pods one by one. */
+  readonly scheduling?: SdxlJobSpecScheduling;
+  /** What the job's pods have besides what the operator gives them. */
+  readonly pods: SdxlJobSpecPods;
 }
 
-/** Where the weights come from. */
+/** Where the weights come from. Exactly one of its fields is given. */
 export interface SdxlJobSpecModel {
-  /** Directory of a Stable Diffusion XL model in diffusers layout. It holds `model_index.json`, `unet/`, `text_encoder/` and so on, and every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a container its working directory. */
+  /** Directory of a Stable Diffusion XL model in diffusers layout. It holds `model_index.json`, `unet/`, `text_encoder/` and so on, and every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a pod that of the container's image, which holds `models/tiny-sdxl`. Left out, another field says where. */
+  readonly path?: string;
+  /** A claim that holds the model, mounted read only in every pod. Left out, another field says where. */
+  readonly claim?: SdxlJobSpecModelClaim;
+  /** An OCI image that holds the model, mounted as a volume of type image (Kubernetes 1.33 and newer, or the feature gate ImageVolume). Left out, another field says where. */
+  readonly image?: SdxlJobSpecModelImage;
+  /** A repository of the Hugging Face Hub, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where. */
+  readonly huggingFace?: SdxlJobSpecModelHuggingFace;
+}
+
+/** A claim that holds the model, mounted read only in every pod. Left out, another field says where. */
+export interface SdxlJobSpecModelClaim {
+  /** Name of the PersistentVolumeClaim, in the job's namespace. */
+  readonly name: string;
+  /** Directory of the model below the root of the claim; empty for the root itself. Default: "". */
   readonly path: string;
+}
+
+/** An OCI image that holds the model, mounted as a volume of type image (Kubernetes 1.33 and newer, or the feature gate ImageVolume). Left out, another field says where. */
+export interface SdxlJobSpecModelImage {
+  /** Reference of the image, with a tag or a digest. */
+  readonly reference: string;
+  /** When the image is pulled. Default: "IfNotPresent". */
+  readonly pullPolicy: 'IfNotPresent' | 'Always' | 'Never';
+  /** Directory of the model below the root of the image; empty for the root itself. Default: "". */
+  readonly path: string;
+}
+
+/** A repository of the Hugging Face Hub, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where. */
+export interface SdxlJobSpecModelHuggingFace {
+  /** The repository, owner and name. */
+  readonly repo: string;
+  /** Branch, tag or commit. A commit makes the job repeatable. Default: "main". */
+  readonly revision: string;
+  /** Where the Hub, or a mirror of it, is served. Default: "https://huggingface.co". */
+  readonly endpoint: string;
+  /** A Secret's key that holds an access token. Left out, the repository is read without one. */
+  readonly tokenSecret?: SdxlJobSpecModelHuggingFaceTokenSecret;
+}
+
+/** A Secret's key that holds an access token. Left out, the repository is read without one. */
+export interface SdxlJobSpecModelHuggingFaceTokenSecret {
+  /** Name of the Secret, in the job's namespace. */
+  readonly name: string;
+  /** Key within the Secret. Default: "token". */
+  readonly key: string;
 }
 
 /** How one image is spread over ranks. The job has cfgDegree x patchDegree ranks, each on its own device (or its share of the processors). */
@@ -94,22 +160,237 @@ export interface SdxlJobSpecParallelism {
   readonly cfgDegree: number;
   /** Number of horizontal stripes an image is cut into, one for each rank. Height must be a multiple of 32 x patchDegree. Default: 1. */
   readonly patchDegree: number;
+  /** Ranks of each pod. The job has cfgDegree x patchDegree / ranksPerPod pods, which start and end together. Left out, all ranks share one pod. */
+  readonly ranksPerPod?: number;
   /** When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank. Default: "Synchronous". */
   readonly mode: 'Synchronous';
 }
 
 /** Where the images go. */
 export interface SdxlJobSpecOutput {
-  /** PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model. Default: "output.png". */
+  /** PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model; in a cluster, against the root of the claim. Default: "output.png". */
   readonly path: string;
+  /** The claim that images are written to. Left out, the operator makes the claim `<name>-output`, which is deleted with the job. */
+  readonly claim?: SdxlJobSpecOutputClaim;
+  /** Size of the claim that the operator makes. Left out, `1Gi`. */
+  readonly size?: string;
+  /** Storage class of the claim that the operator makes. Left out, the cluster's default. */
+  readonly storageClassName?: string;
+}
+
+/** The claim that images are written to. Left out, the operator makes the claim `<name>-output`, which is deleted with the job. */
+export interface SdxlJobSpecOutputClaim {
+  /** Name of the PersistentVolumeClaim, in the job's namespace. */
+  readonly name: string;
+}
+
+/** When a gang that failed is started again. A failure that the same input would repeat is final at once; the exit codes of `sdxl` tell which. */
+export interface SdxlJobSpecFailurePolicy {
+  /** How often the gang is started again after a rank failed. Default: 3. */
+  readonly maxRestarts: number;
+  /** How often the gang is started again after the cluster took a pod away (eviction, preemption, a lost node). Default: 20. */
+  readonly maxDisruptions: number;
+  /** Wait before the first restart after a failure; it doubles with each, up to five minutes. Disruptions wait for nothing. Default: 5. */
+  readonly backoffSeconds: number;
+}
+
+/** Where engines and fetched models are kept. Left out, each pod has a cache of its own, which goes with it. */
+export interface SdxlJobSpecCache {
+  /** The claim, which many jobs may share. Pods on several nodes need one that can be mounted by all. */
+  readonly claim: SdxlJobSpecCacheClaim;
+}
+
+/** The claim, which many jobs may share. Pods on several nodes need one that can be mounted by all. */
+export interface SdxlJobSpecCacheClaim {
+  /** Name of the PersistentVolumeClaim, in the job's namespace. */
+  readonly name: string;
+}
+
+/** The device of each rank. Left out, ranks compute on the processor. */
+export interface SdxlJobSpecAccelerator {
+  /** Extended resource of which each rank gets one, a MIG profile such as `nvidia.com/mig-3g.20gb` included. Left out, devices come by the claim template. */
+  readonly resourceName?: string;
+  /** ResourceClaimTemplate (dynamic resource allocation) from which each pod gets a claim; it must ask for ranksPerPod devices. Left out, devices come by resourceName. */
+  readonly resourceClaimTemplateName?: string;
+}
+
+/** A network device for each pod, such as an RDMA adapter. Left out, pods have the cluster's network alone. */
+export interface SdxlJobSpecNetwork {
+  /** Extended resource of the device. */
+  readonly resourceName: string;
+  /** How many each pod gets. Default: 1. */
+  readonly count: number;
+}
+
+/** Which scheduler places the gang, and how. May be changed while the job is suspended. Left out, the cluster's default scheduler places pods one by one. */
+export interface SdxlJobSpecScheduling {
+  /** Kueue's LocalQueue. The child Job is made suspended and Kueue starts it. Left out, no queue. */
+  readonly queueName?: string;
+  /** Whose PodGroup lets pods be placed all or none: that of the scheduler plugin Coscheduling or of Volcano, which must be installed. `None`: pods are placed one by one. Default: "None". */
+  readonly gang: 'None' | 'Coscheduling' | 'Volcano';
+  /** Scheduler of the pods. Left out, `volcano` for gang `Volcano`, else the cluster's default. */
+  readonly schedulerName?: string;
+  /** PriorityClass of the pods. Left out, the cluster's default. */
+  readonly priorityClassName?: string;
+  /** Keeps the gang's pods close to each other. Left out, they may be anywhere. */
+  readonly topology?: SdxlJobSpecSchedulingTopology;
+}
+
+/** Keeps the gang's pods close to each other. Left out, they may be anywhere. */
+export interface SdxlJobSpecSchedulingTopology {
+  /** Label of nodes whose value the gang's pods shall share. */
+  readonly key: string;
+  /** Whether pods wait for such nodes, or take others where there are none. Default: "Required". */
+  readonly policy: 'Required' | 'Preferred';
+}
+
+/** What the job's pods have besides what the operator gives them. */
+export interface SdxlJobSpecPods {
+  /** Image of the ranks. Left out, the operator's own choice, of its version. */
+  readonly image?: string;
+  /** When the image is pulled. Default: "IfNotPresent". */
+  readonly imagePullPolicy: 'IfNotPresent' | 'Always' | 'Never';
+  /** Names of Secrets with credentials for registries. Left out, none but the service account's. */
+  readonly imagePullSecrets?: readonly string[];
+  /** Service account of the pods, whose token is not mounted. Left out, the namespace's default. */
+  readonly serviceAccountName?: string;
+  /** RuntimeClass of the pods. Left out, the cluster's default. */
+  readonly runtimeClassName?: string;
+  /** Further labels of the pods. Those of `sdxl.io/`, `batch.kubernetes.io/` and `app.kubernetes.io/` are the operator's. Left out, none. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Annotations of the pods. Left out, none. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Labels that nodes must have. Left out, any node will do. */
+  readonly nodeSelector?: Readonly<Record<string, string>>;
+  /** Taints of nodes that the pods tolerate. Left out, none. */
+  readonly tolerations?: readonly SdxlJobSpecPodsToleration[];
+  /** Resources of each pod's ranks together, accelerators and network devices excepted. Left out, none are asked for. */
+  readonly resources?: SdxlJobSpecPodsResources;
+  /** Size of /dev/shm, which counts as memory of the pod as far as it is used. Default: "1Gi". */
+  readonly sharedMemorySize: string;
+  /** Further environment of the ranks. Left out, none. */
+  readonly env?: readonly SdxlJobSpecPodsEnv[];
+  /** User of the ranks' processes, never root. Left out, the image's, 10001. */
+  readonly runAsUser?: number;
+  /** Group to which volumes are made writable where their type allows it. Default: 10001. */
+  readonly fsGroup: number;
+}
+
+export interface SdxlJobSpecPodsToleration {
+  /** Key of the taint. Left out, every taint is meant. */
+  readonly key?: string;
+  /** Whether the value counts. Default: "Equal". */
+  readonly operator: 'Exists' | 'Equal';
+  /** Value of the taint. Left out, the empty one. */
+  readonly value?: string;
+  /** Effect of the taint. Left out, every effect is meant. */
+  readonly effect?: 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute';
+}
+
+/** Resources of each pod's ranks together, accelerators and network devices excepted. Left out, none are asked for. */
+export interface SdxlJobSpecPodsResources {
+  /** What a node must have free. Left out, what limits say. */
+  readonly requests?: Readonly<Record<string, string>>;
+  /** What may be used at most. Left out, there is no limit. */
+  readonly limits?: Readonly<Record<string, string>>;
+}
+
+export interface SdxlJobSpecPodsEnv {
+  /** Name of the variable. */
+  readonly name: string;
+  /** Its value. Left out, it comes from a Secret. */
+  readonly value?: string;
+  /** A Secret's key that holds the value. Left out, value says it. */
+  readonly secret?: SdxlJobSpecPodsEnvSecret;
+}
+
+/** A Secret's key that holds the value. Left out, value says it. */
+export interface SdxlJobSpecPodsEnvSecret {
+  /** Name of the Secret, in the job's namespace. */
+  readonly name: string;
+  /** Key within the Secret. */
+  readonly key: string;
 }
 
 /** What has become of the job. Written by the operator. */
 export interface SdxlJobStatus {
   /** The metadata.generation this status speaks of; -1 until the operator has seen the job. */
   readonly observedGeneration?: number;
+  /** The job's state in one word, for people; programs read the conditions. */
+  readonly phase?: 'Pending' | 'Suspended' | 'Starting' | 'Running' | 'Restarting' | 'Complete' | 'Failed';
+  /** The current attempt, from 1. Its Job is `<name>-<attempt>`. */
+  readonly attempt?: number;
+  /** How often the gang was started again after a failure. */
+  readonly restarts?: number;
+  /** How often the gang was started again after the cluster took a pod away. */
+  readonly disruptions?: number;
+  /** When the job was started, or resumed last. */
+  readonly startTime?: string;
+  /** When the job ended. */
+  readonly completionTime?: string;
+  /** When the current attempt may start, after a failure. */
+  readonly restartTime?: string;
+  /** The current attempt's children, by their identity. */
+  readonly gang?: SdxlJobStatusGang;
+  /** How far the current attempt is, as rank 0 tells it; renewed at most every five seconds. */
+  readonly progress?: SdxlJobStatusProgress;
+  /** What ended the last attempt that did not succeed. */
+  readonly lastFailure?: SdxlJobStatusLastFailure;
   /** The job's state by aspect. `Complete` and `Failed` are final, and at most one of them becomes `True`. */
   readonly conditions?: readonly SdxlJobStatusCondition[];
+}
+
+/** The current attempt's children, by their identity. */
+export interface SdxlJobStatusGang {
+  /** Identity of the attempt's Job, once it is seen. */
+  readonly jobUid?: string;
+  /** The gang's pods. One that is replaced within an attempt breaks the gang. */
+  readonly pods?: readonly SdxlJobStatusGangPod[];
+}
+
+export interface SdxlJobStatusGangPod {
+  /** Completion index of the pod. */
+  readonly index: number;
+  /** Name of the pod. */
+  readonly name: string;
+  /** Identity of the pod. */
+  readonly uid: string;
+}
+
+/** How far the current attempt is, as rank 0 tells it; renewed at most every five seconds. */
+export interface SdxlJobStatusProgress {
+  /** Share of the denoising steps that are done, in per cent. */
+  readonly done?: string;
+  /** The phase of the rank that is least far. */
+  readonly phase?: string;
+  /** Images that are complete. */
+  readonly imagesDone?: number;
+  /** Denoising step of the current image. */
+  readonly step?: number;
+  /** Median time from prompt to file of the images of this attempt. */
+  readonly latencyP50?: string;
+  /** The 95th percentile of that time. */
+  readonly latencyP95?: string;
+  /** When the ranks told so. */
+  readonly time?: string;
+}
+
+/** What ended the last attempt that did not succeed. */
+export interface SdxlJobStatusLastFailure {
+  /** The attempt. */
+  readonly attempt?: number;
+  /** The pod that failed first by itself. */
+  readonly pod?: string;
+  /** The rank, where it is known. */
+  readonly rank?: number;
+  /** Exit code of the container. */
+  readonly exitCode?: number;
+  /** The error's code, as in docs/cli.md, or the cluster's reason. */
+  readonly code?: string;
+  /** What the rank said. */
+  readonly message?: string;
+  /** When. */
+  readonly time?: string;
 }
 
 export interface SdxlJobStatusCondition {

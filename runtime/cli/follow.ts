@@ -1,8 +1,7 @@
 /** Runs a launch and shows it: progress, log, metrics and status over HTTP. */
 import { Writable } from 'node:stream';
-import type { SdxlJob } from '../../crds/index.js';
 import { type SdxlError, toSdxlError } from '../errors/index.js';
-import { jobName, launch, type LaunchFacts, type RankMessage, type Task } from '../launch/index.js';
+import { jobName, launch, type LaunchFacts, type LocalJob, type RankMessage, type Task } from '../launch/index.js';
 import { aggregateMetrics, createLog, ObservationServer, StatusTracker, type Log, type MetricsSnapshot } from '../observe/index.js';
 import type { Context } from './context.js';
 import { openProgress, type Progress } from './progress.js';
@@ -16,7 +15,7 @@ export interface RunOptions {
 
 export interface Follow {
   readonly task: Task;
-  readonly job: SdxlJob;
+  readonly job: LocalJob;
   readonly options: RunOptions;
   /** Images the display counts. */
   readonly images: number;

@@ -4,8 +4,9 @@ import { readFile, stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
-import { validateSdxlJob, type SdxlJob } from '../../crds/index.js';
+import { validateSdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
+import { localJob, type LocalJob } from '../launch/index.js';
 import { jobInvalid } from './job-options.js';
 
 /** Text of a file, or of the standard input for `-`. @throws SdxlError USAGE, or the signal's reason */
@@ -33,10 +34,13 @@ async function readStream(stream: Readable, signal: AbortSignal): Promise<string
   return readAll(addAbortSignal(signal, stream));
 }
 
-/** The one job of a file. @throws SdxlError JOB_INVALID with every problem and its line, USAGE, or the signal's reason */
-export async function readJobFile(file: string, signal: AbortSignal): Promise<SdxlJob> {
+/**
+ * The one job of a file, as this machine can run it; `placed` as of {@link localJob}. @throws SdxlError JOB_INVALID with every problem and its
+ * line, USAGE, or the signal's reason
+ */
+export async function readJobFile(file: string, signal: AbortSignal, options: { readonly placed?: boolean } = {}): Promise<LocalJob> {
   const validation = validateSdxlJob(await readJobText(file, signal));
-  if (validation.ok) return validation.job;
+  if (validation.ok) return localJob(validation.job, options);
   throw jobInvalid(validation.errors, file);
 }
 

@@ -3,9 +3,9 @@
  * pass the same validator, whose findings are told in the options' names.
  */
 import { Option, type Command } from 'commander';
-import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem, type SdxlJob } from '../../crds/index.js';
+import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
-import type { Environment } from '../launch/index.js';
+import { localJob, type Environment, type LocalJob } from '../launch/index.js';
 import { integer, integerIn } from './numbers.js';
 
 export interface JobOptions {
@@ -75,7 +75,7 @@ export function addBackendOption(command: Command): Command {
 }
 
 /** The job that the options describe, valid. @throws SdxlError JOB_INVALID or MESH_INVALID naming the options. */
-export function jobFromOptions(options: JobOptions, environment: Environment): SdxlJob {
+export function jobFromOptions(options: JobOptions, environment: Environment): LocalJob {
   const { cfgDegree, patchDegree } = mesh(options, environment);
   const spec = {
     model: { path: options.model },
@@ -93,7 +93,7 @@ export function jobFromOptions(options: JobOptions, environment: Environment): S
   };
   const given = withoutUndefined({ apiVersion, kind, metadata: { name: 'command-line' }, spec });
   const validation = validateSdxlJob(given);
-  if (validation.ok) return validation.job;
+  if (validation.ok) return localJob(validation.job);
   throw jobInvalid(validation.errors.map((problem) => named(problem, options)));
 }
 
@@ -121,6 +121,8 @@ function mesh(options: JobOptions, { gang }: Environment): { readonly cfgDegree:
 }
 
 function named(problem: JobProblem, { size, height, width }: JobOptions): JobProblem {
+  if (problem.path === 'spec.model')
+    return { ...problem, path: '--model', message: 'is required: the directory of a model in diffusers layout' };
   const fromSize =
     size !== undefined &&
     ((problem.path === 'spec.height' && height === undefined) || (problem.path === 'spec.width' && width === undefined));

@@ -3,6 +3,7 @@
  * of a gang and says who was to blame when it fails. The only place, with cli/, that touches signals, exits and the environment; knows
  * no tensors and no terminal.
  */
+export { localJob, type LocalJob, type LocalSpec } from './cluster-fields.js';
 export { readBudget, threadsPerRank, type Budget } from './budget.js';
 export { readEnvironment, terminationLogPath, type Environment } from './environment.js';
 export { jobName, launch, openModel, type LaunchFacts, type LaunchObserver, type LaunchOptions } from './launch.js';

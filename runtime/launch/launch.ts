@@ -13,6 +13,7 @@ import { resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
 import type { Environment } from './environment.js';
 import { runGang } from './gang.js';
+import type { LocalJob } from './cluster-fields.js';
 import { meshOf, toJobRequest } from './job-request.js';
 import { removeLeftovers } from './leftovers.js';
 import { checkMemory, type MemoryBudget } from './memory-check.js';
@@ -21,7 +22,7 @@ import { randomToken, readToken } from './token.js';
 
 export interface LaunchOptions {
   readonly task: Task;
-  readonly job: SdxlJob;
+  readonly job: LocalJob;
   readonly environment: Environment;
   readonly cacheDirectory: string;
   /** Intra-op threads of each rank; undefined: the processors divided by the ranks on this machine. */

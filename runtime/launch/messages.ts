@@ -1,8 +1,8 @@
 /** What a launcher and its ranks say to each other over the IPC channel: plain JSON, one union per direction. */
-import type { SdxlJobSpec } from '../../crds/index.js';
 import type { SerializedError } from '../errors/index.js';
 import type { LogFields, LogLevel, MetricsSnapshot, RankPhase } from '../observe/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
+import type { LocalSpec } from './cluster-fields.js';
 
 /** What ranks are started for. */
 export type Task =
@@ -16,7 +16,7 @@ export type Task =
 /** All a rank needs to know; sent once, as the first message, so that no secret is in an argument or in the environment. */
 export interface Assignment {
   readonly task: Task;
-  readonly job: { readonly name: string; readonly spec: SdxlJobSpec };
+  readonly job: { readonly name: string; readonly spec: LocalSpec };
   readonly rank: number;
   readonly worldSize: number;
   /** Undefined in a world of one. */

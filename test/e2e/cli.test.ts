@@ -39,6 +39,18 @@ const refusals: readonly {
   },
   { name: 'an unknown command', args: ['frobnicate'], code: 2, says: /error USAGE: unknown command 'frobnicate'/u },
   { name: 'no model', args: ['run', '--prompt', 'x'], code: 2, says: /error JOB_INVALID: --model: is required/u },
+  {
+    name: 'a job for a cluster',
+    args: ['run', '-f', packageFile('test/fixtures/cluster-job.yaml')],
+    code: 2,
+    says: /error JOB_INVALID: spec\.parallelism\.ranksPerPod, spec\.pods: only a cluster can honour this: .* with --local/u,
+  },
+  {
+    name: 'a model in a claim',
+    args: ['run', '-f', packageFile('test/fixtures/claimed-model.yaml'), '--local'],
+    code: 2,
+    says: /error JOB_INVALID: spec\.model\.claim: on the command line a model is a directory/u,
+  },
   { name: 'no prompt', args: ['run', '--model', model], code: 2, says: /error JOB_INVALID: --prompt: is required/u },
   {
     name: 'a size that is no multiple',

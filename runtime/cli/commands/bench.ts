@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import type { SdxlJob } from '../../../crds/index.js';
 import { SdxlError } from '../../errors/index.js';
-import type { RankMessage } from '../../launch/index.js';
+import type { LocalJob, RankMessage } from '../../launch/index.js';
 import { packageFile, packageVersion } from '../../package-root.js';
 import { summarizeLatencies, type LatencySummary } from '../bench-statistics.js';
 import type { Context } from '../context.js';
@@ -105,12 +105,12 @@ function jobFor(
   ranks: number,
   { cfgDegree = 1, ...options }: Options,
   { environment }: Context,
-): { readonly ranks: number; readonly job: SdxlJob } {
+): { readonly ranks: number; readonly job: LocalJob } {
   const cfg = cfgDegree === 2 && ranks % 2 !== 0 ? 1 : cfgDegree;
   return { ranks, job: jobFromOptions({ ...options, ranks, cfgDegree: cfg }, environment) };
 }
 
-async function measure(context: Context, ranks: number, job: SdxlJob, options: Options, baseline: Result | undefined): Promise<Result> {
+async function measure(context: Context, ranks: number, job: LocalJob, options: Options, baseline: Result | undefined): Promise<Result> {
   const { numWarmupRuns, avgRuns, ignoreRatio } = options;
   const seconds: number[] = [];
   const statistics = new StepStatistics(0, numWarmupRuns);

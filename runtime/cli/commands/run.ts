@@ -1,8 +1,7 @@
 /** `sdxl run`: makes a job's images, from a file or from options. */
 import type { Command } from 'commander';
-import type { SdxlJob } from '../../../crds/index.js';
 import { SdxlError } from '../../errors/index.js';
-import { formatBytes, type RankMessage } from '../../launch/index.js';
+import { formatBytes, type LocalJob, type RankMessage } from '../../launch/index.js';
 import type { PipelineEvent } from '../../pipeline/index.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
@@ -21,7 +20,7 @@ import { addRunOptions, examples } from '../options.js';
 import { StepStatistics, type StepSummary } from '../step-statistics.js';
 import { table } from '../table.js';
 
-type Options = RunOptions & JobOptions & { readonly file?: string; readonly resume?: boolean };
+type Options = RunOptions & JobOptions & { readonly file?: string; readonly local?: boolean; readonly resume?: boolean };
 type ImageEvent = Extract<PipelineEvent, { type: 'image' }>;
 
 /** Fields of the job, which a file gives already. */
@@ -57,6 +56,10 @@ export function addRunCommand(program: Command, context: Context): void {
   addMeshOptions(command);
   addBackendOption(command);
   command.option('--resume', 'keep images that an earlier attempt has completed (default within a gang that others start)');
+  command.option(
+    '--local',
+    'with -f: run all ranks here and leave out what places the job in a cluster (pods, claims, deadlines of the operator)',
+  );
   addRunOptions(command);
   command.addHelpText(
     'after',
@@ -71,7 +74,10 @@ export function addRunCommand(program: Command, context: Context): void {
   });
 }
 
-async function jobOf(command: Command, options: Options, { environment, stop }: Context): Promise<SdxlJob> {
+async function jobOf(command: Command, options: Options, { environment, stop }: Context): Promise<LocalJob> {
+  if (options.file === undefined && options.local === true) {
+    throw new SdxlError('USAGE', '--local is about fields of a file: give one with -f', { fields: { option: '--local' } });
+  }
   if (options.file === undefined) return jobFromOptions(options, environment);
   const both = jobOptionNames.find((name) => command.getOptionValueSource(name) === 'cli');
   if (both !== undefined) {
@@ -80,10 +86,10 @@ async function jobOf(command: Command, options: Options, { environment, stop }: 
       fields: { option: flag, file: options.file },
     });
   }
-  return readJobFile(options.file, stop);
+  return readJobFile(options.file, stop, { placed: options.local === true });
 }
 
-async function run(context: Context, job: SdxlJob, options: Options): Promise<void> {
+async function run(context: Context, job: LocalJob, options: Options): Promise<void> {
   const images: ImageEvent[] = [];
   const resume = options.resume ?? context.environment.gang !== undefined;
   const first = context.environment.gang?.firstRank ?? 0;

@@ -64,13 +64,30 @@ test('every field of spec has a default, is required, or says what its absence m
   const spec = schemaAt(sdxlJobSchema, ['spec']);
   assert.ok(spec);
   const optional = [...fieldsOf(spec)].filter(([path, field]) => {
-    const parent = schemaAt(spec, path.split('.').slice(1, -1));
+    const within = path
+      .split('.')
+      .slice(1, -1)
+      .flatMap((key) => (key.endsWith('[]') ? [key.slice(0, -2), 0] : [key]));
+    const parent = schemaAt(spec, within);
     return field.default === undefined && !(parent?.required ?? []).includes(path.split('.').at(-1) ?? '');
   });
-  assert.deepEqual(
-    optional.map(([path]) => path),
-    ['.negativePrompt'],
-  );
+  assert.ok(optional.length > 0);
+  for (const [path, { description }] of optional) {
+    if (path.endsWith('[]')) continue;
+    assert.match(description ?? '', /Left out|Exactly one/u, path);
+  }
+});
+
+test('every field of spec is immutable, but for those that may change', () => {
+  const mutable = ['suspend', 'ttlSecondsAfterFinished', 'scheduling'];
+  const spec = schemaAt(sdxlJobSchema, ['spec']);
+  const [immutable] = spec?.['x-kubernetes-validations'] ?? [];
+  assert.ok(spec !== undefined && immutable !== undefined);
+  for (const [field, schema] of Object.entries(spec.properties ?? {})) {
+    const present: boolean = schema.default !== undefined || (spec.required ?? []).includes(field);
+    const compared: string = present ? `self.${field} == oldSelf.${field}` : `(!has(self.${field}) || self.${field} == oldSelf.${field})`;
+    assert.equal(immutable.rule.includes(compared), !mutable.includes(field), field);
+  }
 });
 
 test('names are those of Kubernetes: camelCase fields, CamelCase enum values, no floats', () => {

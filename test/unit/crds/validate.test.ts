@@ -60,6 +60,10 @@ test('a minimal job gets every default', () => {
     output: { path: 'output.png' },
     rendezvousTimeoutSeconds: 600,
     progressDeadlineSeconds: 600,
+    suspend: false,
+    failurePolicy: { maxRestarts: 3, maxDisruptions: 20, backoffSeconds: 5 },
+    cleanPodPolicy: 'None',
+    pods: { imagePullPolicy: 'IfNotPresent', sharedMemorySize: '1Gi', fsGroup: 10001 },
   });
   assert.deepEqual(status, { observedGeneration: -1 });
 });
@@ -82,8 +86,8 @@ test('the input stays untouched and the result is frozen', () => {
 });
 
 test('every field is reported at once', () => {
-  const paths = refused(jobWith({ height: 1, width: 2, prompt: 3, foo: 4, model: {} }, { name: 'A' })).map(({ path }) => path);
-  assert.deepEqual(paths, ['metadata.name', 'spec.foo', 'spec.height', 'spec.model.path', 'spec.prompt', 'spec.width']);
+  const paths = refused(jobWith({ height: 1, width: 2, prompt: 3, foo: 4, model: { claim: {} } }, { name: 'A' })).map(({ path }) => path);
+  assert.deepEqual(paths, ['metadata.name', 'spec.foo', 'spec.height', 'spec.model.claim.name', 'spec.prompt', 'spec.width']);
 });
 
 test('a problem carries the value found and its place in the text', () => {
@@ -147,6 +151,16 @@ for (const { name, from, to } of invalidChanges) {
     assert.deepEqual(others, []);
   });
 }
+
+test('what may change, may', () => {
+  const oldJob = accepted(jobWith({}));
+  for (const to of [{ suspend: true }, { ttlSecondsAfterFinished: 60 }]) assert.ok(validateSdxlJob(jobWith(to), { oldJob }).ok);
+  const scheduling = { queueName: 'gpus' };
+  const [problem] = refused(jobWith({ scheduling }), { oldJob });
+  assert.equal(problem?.path, 'spec.scheduling');
+  const suspended = accepted(jobWith({ suspend: true }));
+  assert.ok(validateSdxlJob(jobWith({ suspend: true, scheduling }), { oldJob: suspended }).ok);
+});
 
 test('a change of metadata, and a default written out, are allowed', () => {
   const oldJob = accepted(jobWith({}));
