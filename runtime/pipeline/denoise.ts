@@ -2,7 +2,7 @@
 import type { Executor } from '../engine/index.js';
 import { SdxlError } from '../errors/index.js';
 import type { Mesh } from '../parallel/index.js';
-import type { Schedule, ScheduleRun } from '../schedulers/index.js';
+import type { LinearStepRun, Schedule } from '../schedulers/index.js';
 import { float32, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
 import type { Conditioning } from './conditioning.js';
@@ -13,7 +13,7 @@ export interface DenoiseOptions {
   readonly mesh: Mesh;
   readonly rank: number;
   readonly schedule: Schedule;
-  readonly run: ScheduleRun;
+  readonly run: LinearStepRun;
   readonly conditioning: Conditioning;
   /** Undefined: no guidance, one branch. */
   readonly guidanceScale: number | undefined;

@@ -14,7 +14,7 @@ import {
   type UnetConfig,
   type VaeConfig,
 } from '../models/index.js';
-import { createScheduler, type Scheduler } from '../schedulers/index.js';
+import { createScheduler, parseSchedulerConfig, type Scheduler } from '../schedulers/index.js';
 import { ClipTokenizer } from '../tokenizer/index.js';
 import { WeightsDirectory, type WeightsStem } from '../weights/index.js';
 
@@ -169,7 +169,8 @@ async function readConfig(directory: string, file: string): Promise<{ readonly j
     );
   });
   try {
-    const json: unknown = JSON.parse(content.toString('utf8'));
+    const text = content.toString('utf8');
+    const json: unknown = file === configFiles.scheduler ? parseSchedulerConfig(text) : JSON.parse(text);
     if (isObject(json)) return { json, content };
   } catch (cause) {
     throw new SdxlError('MODEL_UNSUPPORTED', `${path} is not JSON: ${String(cause)}`, { fields: { file: path }, cause });

@@ -3,6 +3,7 @@ import { SdxlError } from '../errors/index.js';
 import { imageFromDecoded } from '../image/index.js';
 import type { Backend, Component, Executor } from '../engine/index.js';
 import { checkSize, decodeMesh, type Mesh } from '../parallel/index.js';
+import { LinearStepRun } from '../schedulers/index.js';
 import { float32, Generator, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
 import type { ModelComponents } from './components.js';
@@ -88,7 +89,7 @@ export class Pipeline {
         mesh,
         rank,
         schedule,
-        run: schedule.begin(generator),
+        run: new LinearStepRun(schedule, generator),
         conditioning: conditions,
         guidanceScale: guided ? request.guidanceScale : undefined,
         image,

@@ -2,16 +2,44 @@
 import { SdxlError } from '../errors/index.js';
 
 /**
- * Fields that other samplers read and that have no meaning for the one at hand; published configurations carry them because they
- * were saved from another sampler. diffusers does not read them either.
+ * Fields that other samplers of diffusers read and that have no meaning for the one at hand; published configurations carry them
+ * because they were saved from another sampler. diffusers does not read them either.
  */
 const foreignFields: ReadonlySet<string> = new Set([
+  'algorithm_type',
   'clip_sample',
   'clip_sample_range',
+  'disable_corrector',
   'dynamic_thresholding_ratio',
+  'euler_at_final',
+  'final_sigmas_type',
+  'flow_shift',
+  'interpolation_type',
+  'lambda_min_clipped',
+  'lower_order_final',
+  'original_inference_steps',
+  'predict_x0',
+  'rescale_betas_zero_snr',
   'sample_max_value',
   'set_alpha_to_one',
+  'shift_terminal',
+  'sigma_max',
+  'sigma_min',
   'skip_prk_steps',
+  'solver_order',
+  'solver_p',
+  'solver_type',
+  'thresholding',
+  'time_shift_type',
+  'timestep_scaling',
+  'timestep_type',
+  'use_beta_sigmas',
+  'use_dynamic_shifting',
+  'use_exponential_sigmas',
+  'use_flow_sigmas',
+  'use_karras_sigmas',
+  'use_lu_lambdas',
+  'variance_type',
 ]);
 
 export class ConfigReader {
@@ -49,15 +77,38 @@ export class ConfigReader {
     return this.#refuse(key, value, 'a number between 0 and 1');
   }
 
+  positive(key: string, standard: number): number {
+    const value = this.#get(key) ?? standard;
+    return typeof value === 'number' && value > 0 && Number.isFinite(value) ? value : this.#refuse(key, value, 'a positive number');
+  }
+
+  integers(key: string, standard: readonly number[]): readonly number[] {
+    const value = this.#get(key) ?? standard;
+    const isIndex = (item: unknown): item is number => typeof item === 'number' && Number.isInteger(item) && item >= 0;
+    return Array.isArray(value) && value.every(isIndex) ? value : this.#refuse(key, value, 'a list of step numbers');
+  }
+
   boolean(key: string, standard: boolean): boolean {
     const value = this.#get(key) ?? standard;
     return typeof value === 'boolean' ? value : this.#refuse(key, value, 'true or false');
   }
 
-  /** A switch that may only be off. */
-  off(key: string): void {
-    const value = this.#get(key) ?? false;
-    if (value !== false) this.#refuse(key, value, 'false');
+  /** A switch that may only be off; `standard` is what its absence means. */
+  off(key: string, standard = false): void {
+    const given = this.#get(key);
+    if ((given ?? standard) !== false) this.#refuse(key, given ?? `absent, which means ${String(standard)}`, 'false');
+  }
+
+  /** A switch that may only be on, which its absence means too. */
+  on(key: string): void {
+    const value = this.#get(key) ?? true;
+    if (value !== true) this.#refuse(key, value, 'true');
+  }
+
+  /** A number that may only be −∞, which its absence means too. */
+  negativeInfinity(key: string): void {
+    const value = this.#get(key) ?? '-Infinity';
+    if (value !== '-Infinity') this.#refuse(key, value, '-Infinity');
   }
 
   /** A field that may only be null or missing. */

@@ -1,6 +1,8 @@
 /**
- * Samplers: which noise levels an image passes through, and how a predicted noise moves it from one to the next. One file per
- * sampler, host float32 arithmetic. Knows nothing of models, guidance, latents' layout or devices.
+ * Samplers: which noise levels an image passes through, and how a predicted noise moves it from one to the next. A sampler is a
+ * file that turns a number of steps into a table of coefficients; linear-step.ts says what they mean and runs them on the host.
+ * Knows nothing of models, guidance, latents' layout or devices.
  */
-export { createScheduler, openScheduler, supportedSchedulers } from './open-scheduler.js';
-export type { Schedule, Scheduler, ScheduleRun } from './scheduler.js';
+export { drawNoise, historyLength, LinearStepRun, type ConvertedWeights, type LinearStep } from './linear-step.js';
+export { createScheduler, openScheduler, parseSchedulerConfig, supportedSchedulers } from './open-scheduler.js';
+export type { Schedule, Scheduler } from './scheduler.js';

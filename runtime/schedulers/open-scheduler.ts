@@ -3,12 +3,22 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { ConfigReader } from './config-reader.js';
-import { EulerDiscreteScheduler, readEulerDiscreteConfig } from './euler-discrete.js';
+import { openDdim } from './ddim.js';
+import { openDpmSolverMultistep } from './dpm-solver-multistep.js';
+import { openEulerAncestralDiscrete } from './euler-ancestral-discrete.js';
+import { openEulerDiscrete } from './euler-discrete.js';
+import { openLcm } from './lcm.js';
 import type { Scheduler } from './scheduler.js';
+import { openUniPcMultistep } from './unipc-multistep.js';
 
 /** One row per supported class. */
 const schedulers: Readonly<Record<string, (reader: ConfigReader) => Scheduler>> = {
-  EulerDiscreteScheduler: (reader) => new EulerDiscreteScheduler(readEulerDiscreteConfig(reader)),
+  EulerDiscreteScheduler: openEulerDiscrete,
+  EulerAncestralDiscreteScheduler: openEulerAncestralDiscrete,
+  DDIMScheduler: openDdim,
+  DPMSolverMultistepScheduler: openDpmSolverMultistep,
+  UniPCMultistepScheduler: openUniPcMultistep,
+  LCMScheduler: openLcm,
 };
 export const supportedSchedulers: readonly string[] = Object.keys(schedulers);
 
@@ -20,7 +30,7 @@ export async function openScheduler(directory: string): Promise<Scheduler> {
   const file = join(directory, 'scheduler_config.json');
   let document: unknown;
   try {
-    document = JSON.parse(await readFile(file, 'utf8'));
+    document = parseSchedulerConfig(await readFile(file, 'utf8'));
   } catch (cause) {
     const problem = cause instanceof Error ? cause.message : String(cause);
     throw new SdxlError('MODEL_NOT_FOUND', `${file} can't be read (${problem}): check the model's directory`, { fields: { file }, cause });
@@ -28,19 +38,35 @@ export async function openScheduler(directory: string): Promise<Scheduler> {
   return createScheduler(file, document);
 }
 
-/** Makes the scheduler of a parsed configuration; `file` is what errors name. */
-export function createScheduler(file: string, document: unknown): Scheduler {
-  const fields: Readonly<Record<string, unknown>> = typeof document === 'object' && document !== null ? { ...document } : {};
-  const className = fields['_class_name'];
-  const make = typeof className === 'string' && Object.hasOwn(schedulers, className) ? schedulers[className] : undefined;
+/**
+ * Parses the text of a scheduler_config.json. Python writes an unclipped `lambda_min_clipped` as -Infinity, which JSON does not know;
+ * it is read as that text.
+ */
+export function parseSchedulerConfig(text: string): unknown {
+  const stringsAndInfinities = /"(?:[^"\\]|\\.)*"|-Infinity/gu;
+  return JSON.parse(text.replaceAll(stringsAndInfinities, (found) => (found === '-Infinity' ? '"-Infinity"' : found)));
+}
+
+/**
+ * Makes the scheduler of a parsed configuration; `file` is what errors name. `className` takes another class than the file's with the
+ * file's fields, as diffusers' `from_config` does: fields that class does not have are left, fields it has and the file has not take
+ * its defaults.
+ */
+export function createScheduler(file: string, document: unknown, className?: string): Scheduler {
+  const fields: Record<string, unknown> = typeof document === 'object' && document !== null ? { ...document } : {};
+  const name = className ?? fields['_class_name'];
+  const make = typeof name === 'string' && Object.hasOwn(schedulers, name) ? schedulers[name] : undefined;
   if (make === undefined) {
-    const shown = className === undefined ? 'nothing' : JSON.stringify(className);
+    const shown = name === undefined ? 'nothing' : JSON.stringify(name);
     const allowed = supportedSchedulers.join(', ');
     throw new SdxlError('MODEL_UNSUPPORTED', `${file}: _class_name is ${shown}; supported: ${allowed}`, {
       fields: { file, field: '_class_name', value: shown, allowed },
     });
   }
-  const reader = new ConfigReader(file, fields);
+  // Fields that the file's author left to the defaults of the class it was saved from.
+  const defaulted: unknown = fields['_use_default_values'];
+  const left: readonly unknown[] = Array.isArray(defaulted) ? defaulted : [];
+  const reader = new ConfigReader(file, Object.fromEntries(Object.entries(fields).filter(([field]) => !left.includes(field))));
   const scheduler = make(reader);
   reader.requireAllRead();
   return scheduler;

@@ -1,34 +1,29 @@
 /**
  * What a sampler is to the pipeline, in three lifetimes: a {@link Scheduler} knows the model's noise schedule, a {@link Schedule}
- * the steps of one job, a {@link ScheduleRun} the state of one image. Data are host float32 in any shape; arithmetic is float32.
+ * the steps of one job, a `LinearStepRun` the state of one image.
  */
-import type { Generator } from '../tensor/index.js';
+import type { LinearStep } from './linear-step.js';
 
 export interface Scheduler {
   /** The diffusers class, as in scheduler_config.json. */
   readonly className: string;
-  /** Timesteps of the training schedule: the most steps that can be asked for. */
+  /** Timesteps of the training schedule. */
   readonly numTrainTimesteps: number;
   /** @throws SdxlError JOB_INVALID where the number of steps is not possible. */
   setTimesteps(numInferenceSteps: number): Schedule;
 }
 
-/** The steps of one job: constant, and shared by all its images. */
+/** The steps of one job: plain data, constant, and shared by all its images. */
 export interface Schedule {
-  /** [steps] what the UNet is told; not always integers. */
+  /** [steps] what the UNet is told, float32; not always integers. */
   readonly timesteps: Float32Array;
-  /** [steps + 1] noise levels: step i goes from `sigmas[i]` to `sigmas[i + 1]`. */
+  /**
+   * [steps + 1] noise levels σ = √((1 − ᾱ)/ᾱ), float32: step i goes from `sigmas[i]` to `sigmas[i + 1]`. For reading; the steps'
+   * coefficients follow from them.
+   */
   readonly sigmas: Float32Array;
-  /** Factor of the standard normal latents before the first step. */
+  /** Factor of the standard normal latents before the first step, float32. */
   readonly initNoiseSigma: number;
-  /** Starts an image. Samplers that add noise draw it from the image's own generator. */
-  begin(generator?: Generator): ScheduleRun;
-}
-
-/** One image: `step` is called once for every index, in order. `into` may be the sample itself. */
-export interface ScheduleRun {
-  /** The UNet's input for step `index`. */
-  scaleModelInput(sample: Float32Array, index: number, into?: Float32Array): Float32Array;
-  /** The sample after step `index`, from the guided model output. */
-  step(modelOutput: Float32Array, index: number, sample: Float32Array, into?: Float32Array): Float32Array;
+  /** [steps] what each step does. */
+  readonly steps: readonly LinearStep[];
 }

@@ -1,23 +1,33 @@
-/** Timesteps, noise levels and a trajectory of diffusers' EulerDiscreteScheduler; tolerances: test/fixtures/make_goldens.py. */
+/** Timesteps, noise levels and trajectories of diffusers' samplers; tolerances: test/fixtures/scheduler_goldens.py. */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { test } from 'node:test';
+import { describe, it, test } from 'node:test';
 import { packageFile } from '../../runtime/package-root.js';
-import { createScheduler, openScheduler } from '../../runtime/schedulers/index.js';
-import { SafetensorsFile } from '../../runtime/weights/index.js';
+import { createScheduler, LinearStepRun } from '../../runtime/schedulers/index.js';
+import { Generator } from '../../runtime/tensor/index.js';
+import { readGolden } from '../support/fixtures.js';
 
 interface Run {
   readonly steps: number;
   readonly timesteps: number[];
-  readonly sigmas: number[];
+  readonly sigmas?: number[];
   readonly init_noise_sigma: number;
 }
-type Goldens = Record<string, { config: Record<string, unknown>; runs: Run[] }>;
+interface Golden {
+  readonly class: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly runs: readonly Run[];
+}
 
-const folder = packageFile('test/fixtures/random-sdxl/scheduler');
-const base = JSON.parse(await readFile(`${folder}/scheduler_config.json`, 'utf8')) as Record<string, unknown>;
-const goldens = JSON.parse(await readFile(packageFile('test/fixtures/goldens/schedulers.json'), 'utf8')) as Goldens;
-const sigmaTolerance = 1.3e-7;
+const file = packageFile('test/fixtures/random-sdxl/scheduler/scheduler_config.json');
+const base = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+const goldens = JSON.parse(await readFile(packageFile('test/fixtures/goldens/schedulers.json'), 'utf8')) as Record<string, Golden>;
+const trajectories = await readGolden('goldens/schedulers');
+
+const sigmaTolerance = ({ config }: Golden): number => ('rescale_betas_zero_snr' in config ? 1e-5 : 1.3e-7);
+const sampleTolerance = ({ class: className, config }: Golden): number =>
+  'rescale_betas_zero_snr' in config && className.startsWith('Euler') ? 1e-3 : 1e-5;
+const length = 16;
 
 function assertClose(actual: Float32Array, expected: readonly number[], relative: number, label: string): void {
   assert.equal(actual.length, expected.length, label);
@@ -27,35 +37,77 @@ function assertClose(actual: Float32Array, expected: readonly number[], relative
   }
 }
 
-for (const [name, { config, runs }] of Object.entries(goldens)) {
-  test(`${name}: ${runs.map((run) => String(run.steps)).join(', ')} steps`, () => {
-    const scheduler = createScheduler('test', { ...base, ...config });
-    // Karras timesteps are fractional: they come from logarithms of the noise levels.
-    const timestepTolerance = 'use_karras_sigmas' in config ? 1e-5 : 0;
-    assert.equal(runs.length, 7);
-    for (const run of runs) {
-      const { timesteps, sigmas, initNoiseSigma } = scheduler.setTimesteps(run.steps);
-      assertClose(timesteps, run.timesteps, timestepTolerance, `${String(run.steps)} steps, timesteps`);
-      assertClose(sigmas, run.sigmas, sigmaTolerance, `${String(run.steps)} steps, sigmas`);
-      assertClose(Float32Array.of(initNoiseSigma), [run.init_noise_sigma], sigmaTolerance, `${String(run.steps)} steps, initNoiseSigma`);
-    }
-  });
+/** The largest difference as a share of the largest element. */
+function difference(found: Float32Array, expected: Float32Array): number {
+  assert.equal(found.length, expected.length);
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  return found.reduce((most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? NaN))), 0) / largest;
 }
 
-test('every variant has its golden', () => assert.equal(Object.keys(goldens).length, 9));
-
-test('a trajectory of thirteen steps: the samples are equal bit by bit', async () => {
-  await using file = await SafetensorsFile.open(packageFile('test/fixtures/goldens/euler-trajectory.safetensors'));
-  const read = async (name: string): Promise<Float32Array> => (await file.readFloat32(name)).data;
-  const schedule = (await openScheduler(folder)).setTimesteps(13);
-  const run = schedule.begin();
-  let sample = await read('initial');
-  for (const index of schedule.timesteps.keys()) {
-    const scaled = run.scaleModelInput(sample, index);
-    // Two units in the last place: one of the divisor, a square root of torch's, and one of the division.
-    assertClose(scaled, [...(await read(`${String(index)}.scaled`))], 2 * sigmaTolerance, `scaled ${String(index)}`);
-    const inPlace = index % 2 === 1;
-    sample = run.step(await read(`${String(index)}.output`), index, sample, inPlace ? sample : undefined);
-    assert.deepEqual(sample, await read(`${String(index)}.sample`), `sample ${String(index)}`);
+describe('levels', () => {
+  for (const [name, golden] of Object.entries(goldens)) {
+    const { class: className, config, runs } = golden;
+    it(`${name}: ${runs.map((run) => String(run.steps)).join(', ')} steps`, () => {
+      const scheduler = createScheduler('test', { ...base, ...config }, className);
+      assert.equal(scheduler.className, className);
+      // Euler's Karras timesteps are fractional: they come from logarithms of the noise levels.
+      const timestepTolerance = 'use_karras_sigmas' in config && className === 'EulerDiscreteScheduler' ? 1e-5 : 0;
+      assert.ok(runs.length >= 5);
+      for (const run of runs) {
+        const { timesteps, sigmas, initNoiseSigma, steps } = scheduler.setTimesteps(run.steps);
+        assert.equal(steps.length, run.steps);
+        assertClose(timesteps, run.timesteps, timestepTolerance, `${String(run.steps)} steps, timesteps`);
+        assert.equal(sigmas.length, run.steps + 1);
+        if (run.sigmas !== undefined) assertClose(sigmas, run.sigmas, sigmaTolerance(golden), `${String(run.steps)} steps, sigmas`);
+        assertClose(
+          Float32Array.of(initNoiseSigma),
+          [run.init_noise_sigma],
+          sigmaTolerance(golden),
+          `${String(run.steps)} steps, initNoiseSigma`,
+        );
+      }
+    });
   }
+});
+
+describe('trajectories', () => {
+  for (const [name, golden] of Object.entries(goldens)) {
+    const { class: className, config } = golden;
+    const tolerance = sampleTolerance(golden);
+    it(`${name}: 1, 2, 10, 25 steps`, (t) => {
+      const scheduler = createScheduler('test', { ...base, ...config }, className);
+      let worst = 0;
+      for (const count of [1, 2, 10, 25]) {
+        const rows = (key: string): Float32Array => trajectories[`${name}.${String(count)}.${key}`]?.data ?? assert.fail(key);
+        const row = (key: string, index: number): Float32Array => rows(key).subarray(index * length, (index + 1) * length);
+        const generator = new Generator(11n);
+        const schedule = scheduler.setTimesteps(count);
+        const initial = generator.randn([length]).data.map((value) => value * schedule.initNoiseSigma);
+        assert.ok(difference(initial, rows('initial')) <= 1e-6);
+        const run = new LinearStepRun(schedule, generator);
+        let sample: Float32Array = rows('initial').slice();
+        for (let index = 0; index < count; index++) {
+          assert.ok(difference(run.scaleModelInput(sample, index), row('scaled', index)) <= tolerance);
+          // In place every other time: both must do.
+          sample = run.step(row('outputs', index), index, sample, index % 2 === 1 ? sample : undefined);
+          worst = Math.max(worst, difference(sample, row('samples', index)));
+        }
+      }
+      t.diagnostic(`largest difference ${worst.toExponential(1)}`);
+      assert.ok(worst <= tolerance, String(worst));
+    });
+  }
+});
+
+test('every variant has its golden', () => {
+  const counts: Record<string, number> = {};
+  for (const { class: className } of Object.values(goldens)) counts[className] = (counts[className] ?? 0) + 1;
+  assert.deepEqual(counts, {
+    EulerDiscreteScheduler: 13,
+    EulerAncestralDiscreteScheduler: 5,
+    DDIMScheduler: 7,
+    DPMSolverMultistepScheduler: 19,
+    UniPCMultistepScheduler: 15,
+    LCMScheduler: 5,
+  });
 });

@@ -4,7 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { SdxlError, type ErrorCode } from '../../../runtime/errors/index.js';
-import { createScheduler, openScheduler, supportedSchedulers } from '../../../runtime/schedulers/index.js';
+import {
+  createScheduler,
+  drawNoise,
+  historyLength,
+  LinearStepRun,
+  openScheduler,
+  parseSchedulerConfig,
+  supportedSchedulers,
+  type LinearStep,
+} from '../../../runtime/schedulers/index.js';
+import { Generator } from '../../../runtime/tensor/index.js';
 
 const sdxl = {
   _class_name: 'EulerDiscreteScheduler',
@@ -67,12 +77,12 @@ test('a perfect prediction of the noise leads back to the image in one step', ()
   const noise = Float32Array.of(1, -0.5, 0.25);
   const sigma = schedule.sigmas[0] ?? 0;
   const sample = image.map((value, at) => value + sigma * (noise[at] ?? 0));
-  const result = schedule.begin().step(noise, 0, sample);
+  const result = new LinearStepRun(schedule).step(noise, 0, sample);
   image.forEach((value, at) => assert.ok(Math.abs((result[at] ?? NaN) - value) < 1e-6));
 });
 
 test('the sample is left alone unless it is the target', () => {
-  const run = createScheduler('f', sdxl).setTimesteps(2).begin();
+  const run = new LinearStepRun(createScheduler('f', sdxl).setTimesteps(2));
   const sample = Float32Array.of(1, 2);
   run.scaleModelInput(sample, 0);
   run.step(Float32Array.of(1, 1), 0, sample);
@@ -82,7 +92,7 @@ test('the sample is left alone unless it is the target', () => {
 });
 
 test('wrong indices and lengths are refused', () => {
-  const run = createScheduler('f', sdxl).setTimesteps(2).begin();
+  const run = new LinearStepRun(createScheduler('f', sdxl).setTimesteps(2));
   const sample = new Float32Array(2);
   for (const index of [-1, 2, 0.5]) {
     assert.throws(() => run.scaleModelInput(sample, index), new RangeError(`step ${String(index)} of 2`));
@@ -112,11 +122,10 @@ test('an impossible number of steps is refused', () => {
 });
 
 const refused: [string, unknown, RegExp][] = [
-  ['prediction_type', 'v_prediction', /prediction_type is "v_prediction"; supported: "epsilon"/],
-  ['prediction_type', 'sample', /supported: "epsilon"/],
+  ['prediction_type', 'flow_prediction', /prediction_type is "flow_prediction"; supported: "epsilon" or "v_prediction" or "sample"/],
   ['interpolation_type', 'log_linear', /supported: "linear"/],
   ['timestep_type', 'continuous', /supported: "discrete"/],
-  ['beta_schedule', 'squaredcos_cap_v2', /supported: "linear" or "scaled_linear"/],
+  ['beta_schedule', 'laplace', /supported: "linear" or "scaled_linear" or "squaredcos_cap_v2"/],
   ['timestep_spacing', 'middle', /supported: "leading" or "trailing" or "linspace"/],
   ['final_sigmas_type', 'one', /supported: "zero" or "sigma_min"/],
   ['trained_betas', [0.1], /trained_betas is \[0\.1\]; supported: null/],
@@ -124,7 +133,7 @@ const refused: [string, unknown, RegExp][] = [
   ['sigma_max', 10, /supported: null/],
   ['use_exponential_sigmas', true, /supported: false/],
   ['use_beta_sigmas', true, /supported: false/],
-  ['rescale_betas_zero_snr', true, /rescale_betas_zero_snr is true; supported: false/],
+  ['rescale_betas_zero_snr', 1, /rescale_betas_zero_snr is 1; supported: true or false/],
   ['use_karras_sigmas', 'yes', /supported: true or false/],
   ['num_train_timesteps', 1, /an integer from 2 to 100000/],
   ['num_train_timesteps', 10.5, /an integer/],
@@ -132,12 +141,38 @@ const refused: [string, unknown, RegExp][] = [
   ['beta_start', 0, /a number between 0 and 1/],
   ['beta_end', 1, /a number between 0 and 1/],
   ['beta_end', '0.012', /beta_end is "0\.012"; supported: a number/],
-  ['solver_order', 2, /solver_order is 2; supported: no such field/],
+  ['shift', 2, /shift is 2; supported: no such field/],
 ];
-for (const [field, value, message] of refused) {
-  test(`refused: ${field} ${JSON.stringify(value)}`, () => {
+const refusedOthers: [className: string, field: string, value: unknown, message: RegExp][] = [
+  ['EulerAncestralDiscreteScheduler', 'prediction_type', 'sample', /supported: "epsilon" or "v_prediction"$/],
+  ['DDIMScheduler', 'clip_sample', undefined, /clip_sample is "absent, which means true"; supported: false/],
+  ['DDIMScheduler', 'clip_sample', true, /clip_sample is true; supported: false/],
+  ['DDIMScheduler', 'thresholding', true, /supported: false/],
+  ['DDIMScheduler', 'set_alpha_to_one', 1, /supported: true or false/],
+  ['DPMSolverMultistepScheduler', 'thresholding', true, /supported: false/],
+  ['DPMSolverMultistepScheduler', 'algorithm_type', 'dpmsolver', /supported: "dpmsolver\+\+" or "sde-dpmsolver\+\+"/],
+  ['DPMSolverMultistepScheduler', 'solver_type', 'rk4', /supported: "midpoint" or "heun"/],
+  ['DPMSolverMultistepScheduler', 'solver_order', 4, /an integer from 1 to 3/],
+  ['DPMSolverMultistepScheduler', 'lambda_min_clipped', -5.1, /lambda_min_clipped is -5\.1; supported: -Infinity/],
+  ['DPMSolverMultistepScheduler', 'variance_type', 'learned', /supported: null/],
+  ['DPMSolverMultistepScheduler', 'use_lu_lambdas', true, /supported: false/],
+  ['DPMSolverMultistepScheduler', 'use_flow_sigmas', true, /supported: false/],
+  ['UniPCMultistepScheduler', 'predict_x0', false, /predict_x0 is false; supported: true/],
+  ['UniPCMultistepScheduler', 'solver_p', 'DPMSolverMultistepScheduler', /supported: null/],
+  ['UniPCMultistepScheduler', 'lower_order_final', false, /lower_order_final is false; supported: true/],
+  ['UniPCMultistepScheduler', 'disable_corrector', [0, -1], /supported: a list of step numbers/],
+  ['UniPCMultistepScheduler', 'disable_corrector', 0, /supported: a list of step numbers/],
+  ['UniPCMultistepScheduler', 'thresholding', true, /supported: false/],
+  ['LCMScheduler', 'clip_sample', true, /clip_sample is true; supported: false/],
+  ['LCMScheduler', 'timestep_scaling', 0, /supported: a positive number/],
+  ['LCMScheduler', 'original_inference_steps', 1001, /an integer from 1 to 1000/],
+];
+const rows = [...refused.map((row) => [sdxl._class_name, ...row] as const), ...refusedOthers];
+for (const [className, field, value, message] of rows) {
+  test(`refused: ${className} ${field} ${JSON.stringify(value)}`, () => {
+    const fields = { ...sdxl, ...(field === 'clip_sample' ? {} : { clip_sample: false }), _class_name: className, [field]: value };
     assert.throws(
-      () => createScheduler('dir/scheduler_config.json', { ...sdxl, [field]: value }),
+      () => createScheduler('dir/scheduler_config.json', fields),
       (error: unknown) => {
         failure('MODEL_UNSUPPORTED', message)(error);
         assert.ok(error instanceof SdxlError);
@@ -149,13 +184,87 @@ for (const [field, value, message] of refused) {
 }
 
 test('other classes are refused with the list of those supported', () => {
-  for (const document of [{ _class_name: 'DDIMScheduler' }, { _class_name: 'toString' }, {}, null, 7]) {
+  for (const document of [{ _class_name: 'PNDMScheduler' }, { _class_name: 'toString' }, {}, null, 7]) {
     assert.throws(
       () => createScheduler('f', document),
       failure('MODEL_UNSUPPORTED', new RegExp(`_class_name is .*; supported: ${supportedSchedulers.join(', ')}`)),
     );
   }
-  assert.deepEqual(supportedSchedulers, ['EulerDiscreteScheduler']);
+  assert.throws(() => createScheduler('f', sdxl, 'HeunDiscreteScheduler'), failure('MODEL_UNSUPPORTED', /"HeunDiscreteScheduler"/));
+  assert.deepEqual(supportedSchedulers, [
+    'EulerDiscreteScheduler',
+    'EulerAncestralDiscreteScheduler',
+    'DDIMScheduler',
+    'DPMSolverMultistepScheduler',
+    'UniPCMultistepScheduler',
+    'LCMScheduler',
+  ]);
+});
+
+test("another class takes the file's fields, without those its author left to the defaults of the class it was", () => {
+  const file = { ...sdxl, timestep_spacing: 'trailing', use_karras_sigmas: true, interpolation_type: 'log_linear' };
+  const ancestral = createScheduler('f', file, 'EulerAncestralDiscreteScheduler');
+  assert.equal(ancestral.className, 'EulerAncestralDiscreteScheduler');
+  assert.equal(ancestral.setTimesteps(4).timesteps[0], 999);
+  // DPM-Solver's own default is linspace, over one timestep more.
+  const fresh = createScheduler(
+    'f',
+    { ...file, _use_default_values: ['timestep_spacing', 'use_karras_sigmas'] },
+    'DPMSolverMultistepScheduler',
+  );
+  assert.deepEqual(fresh.setTimesteps(2).timesteps, Float32Array.of(999, 500));
+});
+
+test('an unclipped lambda_min_clipped as Python writes it', () => {
+  const text = '{"a": "x: -Infinity,", "lambda_min_clipped": -Infinity, "b": 1}';
+  assert.deepEqual(parseSchedulerConfig(text), { a: 'x: -Infinity,', lambda_min_clipped: '-Infinity', b: 1 });
+  const document = { ...sdxl, _class_name: 'DPMSolverMultistepScheduler', lambda_min_clipped: '-Infinity' };
+  assert.doesNotThrow(() => createScheduler('f', document));
+});
+
+const finite: [className: string, config: object, steps: number, message: RegExp][] = [
+  // Pure noise: the image behind it can't be told from a prediction of the noise.
+  [
+    'DDIMScheduler',
+    { clip_sample: false, rescale_betas_zero_snr: true, timestep_spacing: 'trailing' },
+    4,
+    /step 1 of DDIMScheduler has no finite coefficients/,
+  ],
+  ['LCMScheduler', { rescale_betas_zero_snr: true }, 4, /step 1 of LCMScheduler has no finite coefficients/],
+  // 1000 // 1001 = 0: every timestep the same.
+  ['DPMSolverMultistepScheduler', {}, 1000, /DPMSolverMultistepScheduler has no finite coefficients/],
+  ['DDIMScheduler', { clip_sample: false }, 1000, /with steps_offset 1 the first timestep would be 1000, but .* ends at 999/],
+  ['LCMScheduler', {}, 51, /expected an integer from 1 to 50/],
+];
+for (const [className, config, steps, message] of finite) {
+  test(`refused: ${className} ${JSON.stringify(config)} in ${String(steps)} steps`, () => {
+    const scheduler = createScheduler('f', { ...sdxl, ...config }, className);
+    assert.throws(() => scheduler.setTimesteps(steps), failure('JOB_INVALID', message));
+  });
+}
+
+test('buffers with the weight 0 are not read, missing ones are told', () => {
+  const step = createScheduler('f', sdxl).setTimesteps(1).steps[0] ?? assert.fail();
+  const noisy: LinearStep = { ...step, next: { anchor: 0, converted: [0, 0, 0, 0], noise: 1 } };
+  const schedule = { timesteps: Float32Array.of(1), sigmas: Float32Array.of(1, 0), initNoiseSigma: 1, steps: [noisy] };
+  const nan = Float32Array.of(NaN);
+  const expected = new Generator(5n).randn([1]).data;
+  assert.deepEqual(new LinearStepRun(schedule, new Generator(5n)).step(nan, 0, nan), expected);
+  assert.throws(() => new LinearStepRun(schedule).step(nan, 0, nan), /give it the generator/);
+  assert.deepEqual(drawNoise(noisy, new Generator(5n), 1), expected);
+  assert.equal(drawNoise(step, undefined, 1), undefined);
+  const early = { ...schedule, steps: [{ ...step, next: { ...step.next, converted: [0, 1, 0, 0] as const } }] };
+  assert.throws(() => new LinearStepRun(early).step(nan, 0, nan), /converted output 1 does not exist yet/);
+});
+
+test('how much history each sampler reads', () => {
+  const read = (className: string, config: object = {}): number =>
+    historyLength(createScheduler('f', { ...sdxl, clip_sample: false, ...config }, className).setTimesteps(10).steps);
+  assert.equal(read('EulerDiscreteScheduler'), 0);
+  assert.equal(read('DPMSolverMultistepScheduler'), 1);
+  assert.equal(read('DPMSolverMultistepScheduler', { solver_order: 3 }), 2);
+  assert.equal(read('UniPCMultistepScheduler'), 2);
+  assert.equal(read('UniPCMultistepScheduler', { solver_order: 3 }), 3);
 });
 
 test('a missing or damaged file is named', async () => {

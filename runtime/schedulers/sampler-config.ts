@@ -1,0 +1,58 @@
+/** What every sampler reads of scheduler_config.json: the training schedule, the spacing, the kind of prediction. */
+import { SdxlError } from '../errors/index.js';
+import type { ConfigReader } from './config-reader.js';
+import { betaSchedules, timestepSpacings, type NoiseScheduleConfig, type TimestepSpacing } from './noise-schedule.js';
+import { predictionTypes, type PredictionType } from './prediction.js';
+
+export interface SamplerConfig extends NoiseScheduleConfig {
+  readonly predictionType: PredictionType;
+  readonly timestepSpacing: TimestepSpacing;
+  readonly stepsOffset: number;
+}
+
+/** What absent fields mean, by class. */
+interface Standards {
+  readonly timestepSpacing: TimestepSpacing;
+  readonly predictionTypes?: readonly PredictionType[];
+  readonly betas?: Pick<NoiseScheduleConfig, 'betaStart' | 'betaEnd' | 'betaSchedule'>;
+}
+
+const linearBetas = { betaStart: 0.0001, betaEnd: 0.02, betaSchedule: 'linear' } as const;
+
+export function readSamplerConfig(reader: ConfigReader, standards: Standards): SamplerConfig {
+  const { betaStart, betaEnd, betaSchedule } = standards.betas ?? linearBetas;
+  reader.absent('trained_betas');
+  return {
+    numTrainTimesteps: reader.integer('num_train_timesteps', { least: 2, most: 100_000 }, 1000),
+    betaStart: reader.fraction('beta_start', betaStart),
+    betaEnd: reader.fraction('beta_end', betaEnd),
+    betaSchedule: reader.oneOf('beta_schedule', betaSchedules, betaSchedule),
+    rescaleBetasZeroSnr: reader.boolean('rescale_betas_zero_snr', false),
+    predictionType: reader.oneOf('prediction_type', standards.predictionTypes ?? predictionTypes, 'epsilon'),
+    timestepSpacing: reader.oneOf('timestep_spacing', timestepSpacings, standards.timestepSpacing),
+    stepsOffset: reader.integer('steps_offset', { least: 0, most: 1000 }, 0),
+  };
+}
+
+/** @throws SdxlError JOB_INVALID unless `steps` is an integer from 1 to `most` */
+export function requireSteps(steps: number, most: number): void {
+  if (Number.isInteger(steps) && steps >= 1 && steps <= most) return;
+  throw new SdxlError('JOB_INVALID', `numInferenceSteps ${String(steps)}: expected an integer from 1 to ${String(most)}`, {
+    fields: { field: 'numInferenceSteps', value: steps, most },
+  });
+}
+
+/**
+ * Samplers that look ᾱ up by timestep need every timestep within the training schedule; with an offset the leading spacing can
+ * begin beyond it.
+ */
+export function requireTrained(timesteps: Float32Array, { numTrainTimesteps, stepsOffset }: SamplerConfig): void {
+  const [first = 0] = timesteps;
+  if (first < numTrainTimesteps) return;
+  const value = timesteps.length;
+  throw new SdxlError(
+    'JOB_INVALID',
+    `numInferenceSteps ${String(value)}: with steps_offset ${String(stepsOffset)} the first timestep would be ${String(first)}, but the training schedule ends at ${String(numTrainTimesteps - 1)}`,
+    { fields: { field: 'numInferenceSteps', value, timestep: first } },
+  );
+}
