@@ -147,13 +147,18 @@ export class Cluster implements AsyncDisposable {
         context: () => this.logTails(),
       });
     }
-    return { name, [Symbol.asyncDispose]: async () => void (await core.deleteNamespace({ name })) };
+    return {
+      name,
+      [Symbol.asyncDispose]: async () => {
+        await core.deleteNamespace({ name });
+      },
+    };
   }
 
   /** The ends of all logs, for messages of failed waits. */
   async logTails(): Promise<string> {
     const servers = [this.apiServer, this.controllerManager, this.scheduler, ...this.#nodes.map(({ agent }) => agent)];
-    return (await Promise.all(servers.map((server) => server?.logTail()))).join('\n');
+    return (await Promise.all(servers.map(async (server) => await server?.logTail()))).join('\n');
   }
 
   /** Ends every process of the cluster, pods included, and removes its directory. */
