@@ -8,6 +8,7 @@ import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec, type TestEvent } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { buildControlPlane, clusterSkipReason } from './support/cluster/index.js';
 
 const compiledRoot = resolve(fileURLToPath(import.meta.url), '../..');
 const sourceRoot = resolve(compiledRoot, '..');
@@ -29,13 +30,17 @@ const skips: string[] = [];
 const reporter = new spec();
 reporter.pipe(process.stdout);
 
-const queue = files.values();
+/** Files that start a cluster take the whole machine; they run one by one, after all others. */
+const ofClusters = files.filter((file) => file.startsWith(join(compiledRoot, 'test/cluster/')));
+const queue = files.filter((file) => !ofClusters.includes(file)).values();
 const lanes = Math.max(2, Math.floor(availableParallelism() / 2));
 await Promise.all(
   Array.from({ length: lanes }, async () => {
     for (const file of queue) await runFile(file);
   }),
 );
+if (ofClusters.length > 0 && clusterSkipReason() === false) await buildControlPlane();
+for (const file of ofClusters) await runFile(file);
 reporter.end();
 reporter.once('end', report);
 

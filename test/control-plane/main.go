@@ -13,6 +13,7 @@ import (
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	"sdxl.io/sdxl-operator/test/control-plane/parent"
 )
 
 var parts = map[string]func() int{
@@ -27,6 +28,7 @@ var parts = map[string]func() int{
 }
 
 func main() {
+	parent.DieTogether()
 	part, found := parts[filepath.Base(os.Args[0])]
 	if !found && len(os.Args) > 1 {
 		part, found = parts[os.Args[1]]

@@ -51,6 +51,7 @@ export async function buildControlPlane(): Promise<string> {
   if (go === undefined) throw new Error('no Go on this machine: install Go 1.25 or later');
   const folder = cacheFolder(go);
   await mkdir(dirname(folder), { recursive: true });
+  console.log(`building the control plane of the cluster suites with ${go} into ${folder}`);
   const building = await mkdtemp(`${folder}.building-`);
   try {
     await execute('go', ['build', '-trimpath', `-ldflags=${linkerFlags()}`, '-o', join(building, 'control-plane'), '.'], {
@@ -95,7 +96,7 @@ function cacheFolder(go: string): string {
 
 function sourceDigest(): string {
   const hash = createHash('sha256').update(linkerFlags());
-  for (const name of readdirSync(source).sort()) {
+  for (const name of readdirSync(source, { recursive: true, encoding: 'utf8' }).sort()) {
     if (/^go\.(mod|sum)$|\.go$/u.test(name)) hash.update(`\0${name}\0`).update(readFileSync(join(source, name)));
   }
   return hash.digest('hex').slice(0, 16);

@@ -1,5 +1,5 @@
 /** A real Kubernetes cluster for tests. Start at `clusterSuite` in a test file, or at `Cluster.start`. */
-export { clusterSkipReason } from './binaries.js';
+export { buildControlPlane, clusterSkipReason } from './binaries.js';
 export { Cluster, type ClusterOptions, type KubeconfigOptions, type TestNamespace } from './cluster.js';
 export { Node, shellImage, type ContainerProcess, type Image, type NodeOptions, type PodReference } from './node.js';
 export { clusterSuite, type ClusterSuite } from './suite.js';
