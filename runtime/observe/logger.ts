@@ -28,8 +28,6 @@ export function createLog({ level, format: style, stream, fields = {} }: LogOpti
     defaultMeta: fields,
     format:
       style === 'json' ? format.combine(format.timestamp(), format.json()) : format.combine(format.timestamp(), format.printf(printLine)),
-    // winston declares this transport as an interface that its own base class does not name.
-    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
     transports: [new transports.Stream({ stream, eol: '\n' })],
   });
   return {
