@@ -35,7 +35,7 @@ How to install, upgrade and remove it: [docs/install.md](../../docs/install.md).
 
 | Value | Default | Meaning |
 | --- | --- | --- |
-${rows(contents as YAMLMap, '').join('\n')}
+${rows(contents, '').join('\n')}
 `;
 }
 
@@ -43,8 +43,8 @@ function rows(map: YAMLMap, prefix: string): string[] {
   return map.items.flatMap((pair) => {
     const name = `${prefix}${keyOf(pair)}`;
     const meaning = commentOf(map, pair);
-    if (meaning !== undefined) return [`| \`${name}\` | \`${JSON.stringify(plain(pair.value))}\` | ${meaning} |`];
-    if (isMap(pair.value) && pair.value.items.length > 0) return rows(pair.value as YAMLMap, `${name}.`);
+    if (meaning !== undefined) return [`| \`${name}\` | \`${JSON.stringify(valueOf(map, keyOf(pair)))}\` | ${meaning} |`];
+    if (isMap(pair.value) && pair.value.items.length > 0) return rows(pair.value, `${name}.`);
     throw new Error(`values.yaml does not say what ${name} is for`);
   });
 }
@@ -62,6 +62,7 @@ function commentOf(map: YAMLMap, pair: Pair): string | undefined {
   return text?.replaceAll(/\s*\n\s*/gu, ' ').trim();
 }
 
-function plain(value: unknown): unknown {
-  return typeof value === 'object' && value !== null && 'toJSON' in value && typeof value.toJSON === 'function' ? value.toJSON() : value;
+function valueOf(map: YAMLMap, key: string): unknown {
+  const values = map.toJSON() as Readonly<Record<string, unknown>>;
+  return values[key];
 }

@@ -130,5 +130,5 @@ function luaLiteral(value: unknown): string {
       .map(([key, inner]) => `[${luaLiteral(key)}] = ${luaLiteral(inner)}`)
       .join(', ')}}`;
   }
-  return value === null ? 'nil' : String(value);
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : 'nil';
 }

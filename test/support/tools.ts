@@ -19,7 +19,7 @@ export function skipWithout(...names: readonly ToolName[]): string | false {
   return `${missing.join(' and ')} not installed: npm run tools`;
 }
 
-export function toolPath(name: ToolName): string {
+function toolPath(name: ToolName): string {
   const path = findTool(name);
   if (path === undefined) throw new Error(`${name} is not installed: npm run tools`);
   return path;

@@ -1,5 +1,4 @@
 /** The kinds of panels that the dashboards are made of, and how a dashboard becomes a file. */
-import { type Builder } from '@grafana/grafana-foundation-sdk/cog';
 import {
   LegendDisplayMode,
   LegendPlacement,
@@ -15,7 +14,6 @@ import {
   VariableRefresh,
   VariableSort,
   type Dashboard,
-  type Panel,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
 import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/stat';
@@ -74,10 +72,8 @@ export function table(title: string, queries: Queries, { description, width = 24
     .withTransformation({ id: 'organize', options: { excludeByName: { Time: true }, renameByName: names } });
 }
 
-export interface Variables {
-  /** PromQL's selector of the series that the values come from, by the label whose values are offered. */
-  readonly [label: string]: string;
-}
+/** PromQL's selector of the series that a variable's values come from, by the label whose values are offered. */
+export type Variables = Readonly<Record<string, string>>;
 
 export function dashboard(uid: string, title: string, description: string, variables: Variables): DashboardBuilder {
   const builder = new DashboardBuilder(title)
@@ -112,8 +108,6 @@ export function renderDashboard(builder: DashboardBuilder): string {
   const panels = (built.panels ?? []).map((panel, index) => ({ ...panel, id: index + 1 }));
   return JSON.stringify({ ...built, panels });
 }
-
-export type PanelSource = Builder<Panel>;
 
 function targets(queries: Queries): DataqueryBuilder[] {
   return Object.entries(queries).map(([legend, query], index) =>
