@@ -1,0 +1,185 @@
+/** The Helm chart, rendered by helm itself. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { suite, test } from 'node:test';
+import { parse } from 'yaml';
+import { at, only, parseObjects, titles, type KubernetesObject } from '../support/manifests.js';
+import { restrictedViolations } from '../support/pod-security.js';
+import { runTool, skipWithout, tryTool } from '../support/tools.js';
+
+const chart = 'charts/sdxl-operator';
+const everything = [
+  'metrics.serviceMonitor.enabled=true',
+  'metrics.podMonitor.enabled=true',
+  'metrics.prometheusRule.enabled=true',
+  'dashboards.enabled=true',
+];
+
+async function render(...values: readonly string[]): Promise<readonly KubernetesObject[]> {
+  return parseObjects(await runTool('helm', command(values)));
+}
+
+function command(values: readonly string[]): readonly string[] {
+  const set = values.flatMap((value) => ['--set', value]);
+  return ['template', 'sdxl-operator', chart, '--namespace', 'sdxl-system', '--kube-version', '1.34.0', ...set];
+}
+
+suite('the chart', { skip: skipWithout('helm') }, () => {
+  test('passes helm lint with nothing to say', async () => {
+    const output = await runTool('helm', [
+      'lint',
+      '--strict',
+      '--kube-version',
+      '1.34.0',
+      chart,
+      ...everything.flatMap((value) => ['--set', value]),
+    ]);
+    assert.match(output, /1 chart\(s\) linted, 0 chart\(s\) failed/u);
+  });
+
+  test('renders these objects and no others', async () => {
+    const system = 'sdxl-system/sdxl-operator';
+    const always = [
+      'ClusterRole /sdxl-operator',
+      'ClusterRole /sdxl-operator-edit',
+      'ClusterRole /sdxl-operator-view',
+      'ClusterRoleBinding /sdxl-operator',
+      'CustomResourceDefinition /sdxljobs.sdxl.io',
+      `Deployment ${system}`,
+      `NetworkPolicy ${system}`,
+      `PodDisruptionBudget ${system}`,
+      `Role ${system}-leader-election`,
+      `RoleBinding ${system}-leader-election`,
+      `Secret ${system}-token-key`,
+      `Service ${system}-metrics`,
+      `ServiceAccount ${system}`,
+    ];
+    assert.deepEqual(titles(await render()), always);
+    assert.deepEqual(
+      titles(await render(...everything)),
+      [
+        ...always,
+        `ConfigMap ${system}-dashboards`,
+        `PodMonitor ${system}-jobs`,
+        `PrometheusRule ${system}`,
+        `ServiceMonitor ${system}`,
+      ].sort(),
+    );
+  });
+
+  test('for one namespace asks for nothing outside it but the names of roles for users', async () => {
+    const objects = await render('scope.namespace=pictures', 'rbac.aggregate=false');
+    assert.deepEqual(
+      titles(objects).filter((title) => title.includes('Role')),
+      [
+        'Role pictures/sdxl-operator',
+        'Role sdxl-system/sdxl-operator-leader-election',
+        'RoleBinding pictures/sdxl-operator',
+        'RoleBinding sdxl-system/sdxl-operator-leader-election',
+      ],
+    );
+    assert.ok(args(objects).includes('--namespace=pictures'));
+    assert.ok(!args(await render()).some((arg) => arg.startsWith('--namespace')));
+  });
+
+  test('holds the CRD as it is, kept when the release goes unless told otherwise', async () => {
+    const original = parse(await readFile('crds/sdxl.io_sdxljobs.yaml', 'utf8')) as unknown;
+    const kept = only(await render(), 'CustomResourceDefinition');
+    assert.deepEqual(kept['spec'], at(original, 'spec'));
+    assert.equal(kept.metadata.annotations?.['helm.sh/resource-policy'], 'keep');
+    const notKept = only(await render('crds.keep=false'), 'CustomResourceDefinition');
+    assert.equal(notKept.metadata.annotations, undefined);
+    assert.ok(!titles(await render('crds.install=false')).some((title) => title.startsWith('CustomResourceDefinition')));
+  });
+
+  test('satisfies Pod Security "restricted" and gives each container limits and probes', async () => {
+    const pod = at(only(await render(), 'Deployment'), 'spec', 'template', 'spec');
+    assert.deepEqual(restrictedViolations(pod), []);
+    const operator = at(pod, 'containers', 0);
+    for (const field of ['livenessProbe', 'readinessProbe', 'startupProbe']) assert.notEqual(at(operator, field), undefined, field);
+    assert.notEqual(at(operator, 'resources', 'limits', 'memory'), undefined);
+    assert.equal(at(operator, 'securityContext', 'readOnlyRootFilesystem'), true);
+  });
+
+  test('every selector matches the pods it is meant for', async () => {
+    const objects = await render(...everything);
+    const labels = at(only(objects, 'Deployment'), 'spec', 'template', 'metadata', 'labels') as Readonly<Record<string, string>>;
+    const selectors = {
+      Deployment: at(only(objects, 'Deployment'), 'spec', 'selector', 'matchLabels'),
+      Service: at(only(objects, 'Service'), 'spec', 'selector'),
+      PodDisruptionBudget: at(only(objects, 'PodDisruptionBudget'), 'spec', 'selector', 'matchLabels'),
+      NetworkPolicy: at(only(objects, 'NetworkPolicy'), 'spec', 'podSelector', 'matchLabels'),
+    };
+    for (const [kind, selector] of Object.entries(selectors)) {
+      for (const [key, value] of Object.entries(selector as object)) assert.equal(labels[key], value, `${kind}: ${key}`);
+    }
+    const service = only(objects, 'Service').metadata.labels;
+    const wanted = at(only(objects, 'ServiceMonitor'), 'spec', 'selector', 'matchLabels');
+    for (const [key, value] of Object.entries(wanted as object)) assert.equal(service?.[key], value, `ServiceMonitor: ${key}`);
+  });
+
+  test('an existing key is used, and a made one is random and long', async () => {
+    const objects = await render('tokenKey.existingSecret=my-key');
+    assert.ok(!titles(objects).some((title) => title.startsWith('Secret')));
+    assert.equal(at(only(objects, 'Deployment'), 'spec', 'template', 'spec', 'volumes', 0, 'secret', 'secretName'), 'my-key');
+    const keys = [only(await render(), 'Secret'), only(await render(), 'Secret')].map((secret) => String(at(secret, 'data', 'key')));
+    assert.notEqual(keys[0], keys[1]);
+    for (const key of keys) assert.ok(Buffer.from(key, 'base64').length >= 32);
+  });
+
+  const refused: Readonly<Record<string, readonly [values: readonly string[], message: RegExp]>> = {
+    'a name that is no value': [['replica=3'], /replica/u],
+    'a nested name that is no value': [['metrics.serviceMonitor.intervall=10s'], /intervall/u],
+    'an interval without unit': [['metrics.serviceMonitor.interval=30'], /interval/u],
+    'a log level that does not exist': [['log.level=verbose'], /level/u],
+    'a digest that is none': [['image.digest=latest'], /digest/u],
+    'a namespace that cannot be': [['scope.namespace=Pictures'], /namespace/u],
+    'replicas without leader election': [['leaderElection.enabled=false'], /replicas above 1 need leaderElection/u],
+    'a monitor without Service': [['metrics.serviceMonitor.enabled=true', 'metrics.service.enabled=false'], /needs metrics\.service/u],
+    'no service account and none named': [['serviceAccount.create=false'], /serviceAccount\.name must say/u],
+  };
+  for (const [what, [values, message]] of Object.entries(refused)) {
+    test(`refuses ${what}`, async () => {
+      const { exitCode, stderr } = await tryTool('helm', command(values));
+      assert.notEqual(exitCode, 0);
+      assert.match(stderr, message);
+    });
+  }
+
+  test('one replica without leader election is no rolling update, and needs no lease', async () => {
+    const objects = await render('replicas=1', 'leaderElection.enabled=false');
+    assert.equal(at(only(objects, 'Deployment'), 'spec', 'strategy', 'type'), 'Recreate');
+    assert.ok(!args(objects).includes('--leader-elect'));
+    assert.ok(!titles(objects).some((title) => /leader-election|PodDisruptionBudget/u.test(title)));
+  });
+
+  test('names stay within 63 characters', async () => {
+    const long = 'a'.repeat(53);
+    const output = await runTool('helm', ['template', long, chart, '--kube-version', '1.34.0']);
+    for (const { kind, metadata } of parseObjects(output))
+      assert.ok(metadata.name.length <= 63 || kind === 'CustomResourceDefinition', metadata.name);
+  });
+
+  test('every value of values.yaml stands in its schema', async () => {
+    const values = parse(await readFile(`${chart}/values.yaml`, 'utf8')) as unknown;
+    const schema = JSON.parse(await readFile(`${chart}/values.schema.json`, 'utf8')) as unknown;
+    assert.deepEqual(missing(values, schema, ''), []);
+  });
+});
+
+function args(objects: readonly KubernetesObject[]): readonly string[] {
+  return at(only(objects, 'Deployment'), 'spec', 'template', 'spec', 'containers', 0, 'args') as readonly string[];
+}
+
+/** Values that the schema does not describe, and the schema's that have no default; free-form maps are left alone. */
+function missing(value: unknown, schema: unknown, path: string): readonly string[] {
+  const properties = at(schema, 'properties');
+  if (typeof properties !== 'object' || properties === null) return [];
+  const inValues = Object.keys(value as object);
+  const inSchema = Object.keys(properties).filter((name) => name !== 'global');
+  return [
+    ...inValues.filter((name) => !inSchema.includes(name)).map((name) => `${path}${name}: not in the schema`),
+    ...inSchema.filter((name) => !inValues.includes(name)).map((name) => `${path}${name}: not in values.yaml`),
+    ...inValues.flatMap((name) => missing(at(value, name), at(properties, name), `${path}${name}.`)),
+  ];
+}
