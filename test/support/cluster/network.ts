@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { networkInterfaces } from 'node:os';
-import { logFile } from './paths.js';
+import { kubeconfigFile, logFile } from './paths.js';
 import { Server } from './server.js';
 
 export interface PodNetwork {
@@ -31,7 +31,12 @@ export async function startPodNetwork(directory: string, apiServerPort: number):
     const holder = await Server.start({
       program: 'node-agent',
       name: 'pod-network',
-      args: ['network', `--prefix=${prefix}`, `--api-server=127.0.0.1:${String(apiServerPort)}`],
+      args: [
+        'network',
+        `--prefix=${prefix}`,
+        `--api-server=127.0.0.1:${String(apiServerPort)}`,
+        `--kubeconfig=${kubeconfigFile(directory, 'node-agent')}`,
+      ],
       logFile: logFile(directory, 'pod-network'),
       isReady: async () =>
         Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === `${prefix}.0.2`)),

@@ -1,5 +1,5 @@
 /** A node: its agent registers it, reports heartbeats, and runs the containers of its pods as local processes. */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import type { CoreV1Api } from '@kubernetes/client-node';
@@ -37,6 +37,8 @@ export interface Image {
   readonly env?: Readonly<Record<string, string>>;
   /** As `USER` of a Containerfile; `runAsNonRoot` refuses 0. Default: 0. */
   readonly user?: number;
+  /** What a volume of this image holds. */
+  readonly directory?: string;
 }
 
 /** `/bin/sh` and the tools of this machine, for pods of tests that need no image of their own. */
@@ -83,7 +85,12 @@ export class Node implements AsyncDisposable {
       name,
       directory,
       kubeconfig: kubeconfigFile(home.directory, 'node-agent'),
-      network: { namespacePid: home.network.holder.pid, gateway: home.network.gateway, podAddresses: home.network.range(index) },
+      network: {
+        namespacePid: home.network.holder.pid,
+        gateway: home.network.gateway,
+        hostAddress: home.network.hostAddress,
+        podAddresses: home.network.range(index),
+      },
       capacity: {
         cpu: options.cpu ?? '64',
         memory: options.memory ?? '256Gi',
@@ -139,7 +146,14 @@ export class Node implements AsyncDisposable {
    * @param restart counts from 0; default: the last
    */
   async logs(pod: PodReference, container: string, restart?: number): Promise<string> {
-    const folder = join(this.#directory, 'logs', `${pod.namespace}_${pod.name}`, container);
+    const pods = join(this.#directory, 'logs');
+    // Several pods may have had the name.
+    const folders = (await readdir(pods))
+      .filter((name) => name.startsWith(`${pod.namespace}_${pod.name}_`))
+      .map((name) => join(pods, name, container));
+    const ages = await Promise.all(folders.map(async (folder) => ({ folder, startedMs: (await stat(folder)).birthtimeMs })));
+    const folder = ages.sort((a, b) => a.startedMs - b.startedMs).at(-1)?.folder;
+    if (folder === undefined) throw new Error(`${pod.namespace}/${pod.name} has not run on ${this.name}`);
     const names = (await readdir(folder)).filter((name) => restart === undefined || name === `${String(restart)}.log`);
     const last = names.sort((a, b) => parseInt(a) - parseInt(b)).at(-1);
     if (last === undefined) throw new Error(`no log in ${folder}`);

@@ -19,7 +19,7 @@ export interface ServerOptions {
 
 const readyTimeoutMs = 120_000;
 const stopTimeoutMs = 10_000;
-const tailBytes = 6_000;
+const tailBytes = 2_000;
 
 export class Server implements AsyncDisposable {
   readonly name: string;
