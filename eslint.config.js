@@ -18,10 +18,11 @@ const layers = {
   observe: ground,
   collectives: ground,
   models: ['graph', ...ground],
+  formats: ['models', 'graph', 'weights', ...ground],
   parallel: ['graph', ...ground],
   engine: ['graph', 'weights', communicator, ...ground],
   backends: ['engine', 'graph', 'weights', communicator, ...ground],
-  pipeline: ['models', 'graph', 'parallel', 'engine', 'schedulers', 'tokenizer', 'image', 'weights', communicator, ...ground],
+  pipeline: ['models', 'formats', 'graph', 'parallel', 'engine', 'schedulers', 'tokenizer', 'image', 'weights', communicator, ...ground],
 };
 /** The composition root: may import everything below it. */
 const roots = ['launch', 'cli'];

@@ -7,6 +7,10 @@ const words: Readonly<Record<string, string>> = {
   '^[0-9]{1,2}(\\.[0-9]{1,4})?$': 'be a decimal from 0 to 99.9999 with at most four digits behind the point',
   '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.png$':
     'end in .png, in lower case, with a name before it and without control characters',
+  '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.safetensors$':
+    'end in .safetensors, with a name before it and without control characters',
+  '^[A-Za-z0-9][A-Za-z0-9_-]*$': 'hold letters, digits, "-" and "_" only, and begin with a letter or a digit',
+  '^-?[0-9]{1,2}(\\.[0-9]{1,4})?$': 'be a decimal from -99.9999 to 99.9999 with at most four digits behind the point',
   '^([^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*)?$': 'be a relative path without control characters, or empty',
   '^[a-z0-9A-Z][-a-zA-Z0-9._/:@]*$': 'be the reference of an image, such as registry.example.com/name:1.0',
   '^[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*$': 'have the form owner/name',

@@ -94,11 +94,27 @@ export const sdxlJobSchema: StructuralSchema = {
       properties: {
         model: {
           type: 'object',
-          description: 'Where the weights come from. Exactly one of its fields is given.',
+          description:
+            'Where the weights come from, and what is merged into them. Exactly one of path, claim, image and huggingFace is given.',
           'x-kubernetes-validations': [
             {
               rule: '(has(self.path) ? 1 : 0) + (has(self.claim) ? 1 : 0) + (has(self.image) ? 1 : 0) + (has(self.huggingFace) ? 1 : 0) == 1',
               message: 'exactly one of path, claim, image and huggingFace must be given, for example path: models/tiny-sdxl',
+            },
+            {
+              rule: "has(self.tokenizer) || has(self.configFrom) || !(has(self.path) ? self.path : has(self.claim) ? self.claim.path : has(self.image) ? self.image.path : '').endsWith('.safetensors')",
+              fieldPath: '.tokenizer',
+              message:
+                'a single-file model holds no tokenizers: give a directory with tokenizer/ and tokenizer_2/ as tokenizer or configFrom',
+            },
+            {
+              rule: "(!has(self.tokenizer) && !has(self.configFrom)) || (has(self.path) ? self.path : has(self.claim) ? self.claim.path : has(self.image) ? self.image.path : '').endsWith('.safetensors')",
+              message: 'tokenizer and configFrom are for single-file models, whose path ends in .safetensors: a directory has its own',
+            },
+            {
+              rule: "!has(self.variant) || !(has(self.path) ? self.path : has(self.claim) ? self.claim.path : has(self.image) ? self.image.path : '').endsWith('.safetensors')",
+              fieldPath: '.variant',
+              message: 'variant is for directories: a single-file model is one file',
             },
           ],
           properties: {
@@ -108,7 +124,7 @@ export const sdxlJobSchema: StructuralSchema = {
               maxLength: 4096,
               pattern: '^[^\\x00-\\x1f\\x7f]+$',
               description:
-                "Directory of a Stable Diffusion XL model in diffusers layout. It holds `model_index.json`, `unet/`, `text_encoder/` and so on, and every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a pod that of the container's image, which holds `models/tiny-sdxl`. Left out, another field says where.",
+                "Directory of a Stable Diffusion XL model in diffusers layout, which holds `model_index.json`, `unet/`, `text_encoder/` and so on; or a checkpoint in the original layout, whose name ends in `.safetensors` (see tokenizer). Every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a pod that of the container's image, which holds `models/tiny-sdxl`. Left out, another field says where.",
               example: 'models/tiny-sdxl',
             },
             claim: {
@@ -129,7 +145,7 @@ export const sdxlJobSchema: StructuralSchema = {
                   maxLength: 1024,
                   pattern: '^([^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*)?$',
                   default: '',
-                  description: 'Directory of the model below the root of the claim; empty for the root itself.',
+                  description: 'Directory or `.safetensors` file of the model below the root of the claim; empty for the root itself.',
                   example: 'sdxl-base',
                 },
               },
@@ -160,7 +176,7 @@ export const sdxlJobSchema: StructuralSchema = {
                   maxLength: 1024,
                   pattern: '^([^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*)?$',
                   default: '',
-                  description: 'Directory of the model below the root of the image; empty for the root itself.',
+                  description: 'Directory or `.safetensors` file of the model below the root of the image; empty for the root itself.',
                   example: 'sdxl-base',
                 },
               },
@@ -215,6 +231,59 @@ export const sdxlJobSchema: StructuralSchema = {
                       default: 'token',
                       description: 'Key within the Secret.',
                     },
+                  },
+                },
+              },
+            },
+            variant: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 63,
+              pattern: '^[A-Za-z0-9][A-Za-z0-9_-]*$',
+              description:
+                'Which weight files of a diffusers directory to read: `fp16` reads `*.fp16.safetensors`. A component that lacks the variant is read plain. Left out, plain files are read, or the variant where a component has only one.',
+              example: 'fp16',
+            },
+            tokenizer: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 4096,
+              pattern: '^[^\\x00-\\x1f\\x7f]+$',
+              description:
+                'Directory that holds `tokenizer/` and `tokenizer_2/`, for a single-file model, which has none; that of any SDXL model in diffusers layout serves. A relative path is resolved as that of the model; in a cluster, against the root of the claim or image that holds it. Left out, configFrom has them.',
+              example: 'sdxl-base',
+            },
+            configFrom: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 4096,
+              pattern: '^[^\\x00-\\x1f\\x7f]+$',
+              description:
+                'Diffusers directory whose configs a single-file model has, where it is of another architecture or schedule than SDXL base. Resolved as tokenizer. Left out, the configs are those published with SDXL base.',
+            },
+            loras: {
+              type: 'array',
+              maxItems: 16,
+              description:
+                "LoRA adapters, merged into the weights when they are loaded, in this order. Keys of kohya's scripts, PEFT and diffusers are known; what does not fit the model is refused by name. Left out, none.",
+              items: {
+                type: 'object',
+                required: ['path'],
+                properties: {
+                  path: {
+                    type: 'string',
+                    maxLength: 4096,
+                    pattern: '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.safetensors$',
+                    description: "The adapter's file. A relative path is resolved as tokenizer.",
+                    example: 'loras/watercolour.safetensors',
+                  },
+                  weight: {
+                    type: 'string',
+                    maxLength: 8,
+                    pattern: '^-?[0-9]{1,2}(\\.[0-9]{1,4})?$',
+                    default: '1.0',
+                    description: 'How much of the adapter, a decimal number from -99.9999 to 99.9999 written as a string.',
+                    example: '0.8',
                   },
                 },
               },

@@ -48,7 +48,7 @@ export interface SdxlJobMetadata {
 
 /** What to make and how. Immutable but for suspend, ttlSecondsAfterFinished and, while the job is suspended, scheduling, so that every image of a job is made from the same input. */
 export interface SdxlJobSpec {
-  /** Where the weights come from. Exactly one of its fields is given. */
+  /** Where the weights come from, and what is merged into them. Exactly one of path, claim, image and huggingFace is given. */
   readonly model: SdxlJobSpecModel;
   /** What the images show. Given to both text encoders. */
   readonly prompt: string;
@@ -104,9 +104,9 @@ export interface SdxlJobSpec {
   readonly pods: SdxlJobSpecPods;
 }
 
-/** Where the weights come from. Exactly one of its fields is given. */
+/** Where the weights come from, and what is merged into them. Exactly one of path, claim, image and huggingFace is given. */
 export interface SdxlJobSpecModel {
-  /** Directory of a Stable Diffusion XL model in diffusers layout. It holds `model_index.json`, `unet/`, `text_encoder/` and so on, and every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a pod that of the container's image, which holds `models/tiny-sdxl`. Left out, another field says where. */
+  /** Directory of a Stable Diffusion XL model in diffusers layout, which holds `model_index.json`, `unet/`, `text_encoder/` and so on; or a checkpoint in the original layout, whose name ends in `.safetensors` (see tokenizer). Every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a pod that of the container's image, which holds `models/tiny-sdxl`. Left out, another field says where. */
   readonly path?: string;
   /** A claim that holds the model, mounted read only in every pod. Left out, another field says where. */
   readonly claim?: SdxlJobSpecModelClaim;
@@ -114,13 +114,21 @@ export interface SdxlJobSpecModel {
   readonly image?: SdxlJobSpecModelImage;
   /** A repository of the Hugging Face Hub, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where. */
   readonly huggingFace?: SdxlJobSpecModelHuggingFace;
+  /** Which weight files of a diffusers directory to read: `fp16` reads `*.fp16.safetensors`. A component that lacks the variant is read plain. Left out, plain files are read, or the variant where a component has only one. */
+  readonly variant?: string;
+  /** Directory that holds `tokenizer/` and `tokenizer_2/`, for a single-file model, which has none; that of any SDXL model in diffusers layout serves. A relative path is resolved as that of the model; in a cluster, against the root of the claim or image that holds it. Left out, configFrom has them. */
+  readonly tokenizer?: string;
+  /** Diffusers directory whose configs a single-file model has, where it is of another architecture or schedule than SDXL base. Resolved as tokenizer. Left out, the configs are those published with SDXL base. */
+  readonly configFrom?: string;
+  /** LoRA adapters, merged into the weights when they are loaded, in this order. Keys of kohya's scripts, PEFT and diffusers are known; what does not fit the model is refused by name. Left out, none. */
+  readonly loras?: readonly SdxlJobSpecModelLora[];
 }
 
 /** A claim that holds the model, mounted read only in every pod. Left out, another field says where. */
 export interface SdxlJobSpecModelClaim {
   /** Name of the PersistentVolumeClaim, in the job's namespace. */
   readonly name: string;
-  /** Directory of the model below the root of the claim; empty for the root itself. Default: "". */
+  /** Directory or `.safetensors` file of the model below the root of the claim; empty for the root itself. Default: "". */
   readonly path: string;
 }
 
@@ -130,7 +138,7 @@ export interface SdxlJobSpecModelImage {
   readonly reference: string;
   /** When the image is pulled. Default: "IfNotPresent". */
   readonly pullPolicy: 'IfNotPresent' | 'Always' | 'Never';
-  /** Directory of the model below the root of the image; empty for the root itself. Default: "". */
+  /** Directory or `.safetensors` file of the model below the root of the image; empty for the root itself. Default: "". */
   readonly path: string;
 }
 
@@ -152,6 +160,13 @@ export interface SdxlJobSpecModelHuggingFaceTokenSecret {
   readonly name: string;
   /** Key within the Secret. Default: "token". */
   readonly key: string;
+}
+
+export interface SdxlJobSpecModelLora {
+  /** The adapter's file. A relative path is resolved as tokenizer. */
+  readonly path: string;
+  /** How much of the adapter, a decimal number from -99.9999 to 99.9999 written as a string. Default: "1.0". */
+  readonly weight: string;
 }
 
 /** How one image is spread over ranks. The job has cfgDegree x patchDegree ranks, each on its own device (or its share of the processors). */

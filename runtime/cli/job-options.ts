@@ -8,8 +8,18 @@ import { SdxlError } from '../errors/index.js';
 import { localJob, type Environment, type LocalJob } from '../launch/index.js';
 import { integer, integerIn } from './numbers.js';
 
+/** One `--lora`. */
+interface LoraOption {
+  readonly path: string;
+  readonly weight?: string;
+}
+
 export interface JobOptions {
   readonly model?: string;
+  readonly variant?: string;
+  readonly tokenizer?: string;
+  readonly configFrom?: string;
+  readonly lora?: readonly LoraOption[];
   readonly size?: number;
   readonly height?: number;
   readonly width?: number;
@@ -29,6 +39,10 @@ export interface JobOptions {
 /** The option that sets a field, by the field's path. */
 const optionOf: Readonly<Record<string, string>> = {
   'spec.model.path': '--model',
+  'spec.model.variant': '--variant',
+  'spec.model.tokenizer': '--tokenizer',
+  'spec.model.configFrom': '--config-from',
+  'spec.model.loras': '--lora',
   'spec.height': '--height',
   'spec.width': '--width',
   'spec.prompt': '--prompt',
@@ -44,7 +58,12 @@ const optionOf: Readonly<Record<string, string>> = {
 };
 
 export function addModelOption(command: Command): Command {
-  return command.option('--model <dir>', 'directory of an SDXL model in diffusers layout');
+  return command
+    .option('--model <path>', 'an SDXL model: a directory in diffusers layout, or a .safetensors checkpoint in the original layout')
+    .option('--variant <name>', 'weight files of the directory to read, such as fp16')
+    .option('--tokenizer <dir>', 'for a checkpoint: a directory with tokenizer/ and tokenizer_2/')
+    .option('--config-from <dir>', "for a checkpoint: a diffusers directory whose configs it has (default: SDXL base's)")
+    .option('--lora <file[:weight]>', 'LoRA adapter to merge, several times for several (default weight: 1.0)', loras);
 }
 
 export function addSizeOptions(command: Command): Command {
@@ -74,11 +93,23 @@ export function addBackendOption(command: Command): Command {
   return command.addOption(new Option('--backend <name>', 'what computes').choices(['Auto', 'Onnx']).default('Auto'));
 }
 
+/** Adds one `file[:weight]`; what follows the last colon is a weight if it is a number. */
+function loras(text: string, previous: readonly LoraOption[] = []): readonly LoraOption[] {
+  const [, path = text, weight] = /^(.+):(-?[\d.]+)$/u.exec(text) ?? [];
+  return [...previous, { path, ...(weight === undefined ? {} : { weight }) }];
+}
+
 /** The job that the options describe, valid. @throws SdxlError JOB_INVALID or MESH_INVALID naming the options. */
 export function jobFromOptions(options: JobOptions, environment: Environment): LocalJob {
   const { cfgDegree, patchDegree } = mesh(options, environment);
   const spec = {
-    model: { path: options.model },
+    model: {
+      path: options.model,
+      variant: options.variant,
+      tokenizer: options.tokenizer,
+      configFrom: options.configFrom,
+      loras: options.lora,
+    },
     prompt: options.prompt,
     negativePrompt: options.negativePrompt,
     height: options.height ?? options.size,
@@ -121,17 +152,22 @@ function mesh(options: JobOptions, { gang }: Environment): { readonly cfgDegree:
 }
 
 function named(problem: JobProblem, { size, height, width }: JobOptions): JobProblem {
-  if (problem.path === 'spec.model')
-    return { ...problem, path: '--model', message: 'is required: the directory of a model in diffusers layout' };
+  if (problem.path === 'spec.model') {
+    const message = problem.message.startsWith('exactly one')
+      ? 'is required: the directory of a model in diffusers layout, or a .safetensors checkpoint'
+      : problem.message;
+    return { ...problem, path: '--model', message };
+  }
   const fromSize =
     size !== undefined &&
     ((problem.path === 'spec.height' && height === undefined) || (problem.path === 'spec.width' && width === undefined));
-  const option = fromSize ? '--size' : optionOf[problem.path];
+  const option = fromSize ? '--size' : optionOf[problem.path.replace(/\[\d+\].*$/u, '')];
   return { ...problem, path: option ?? problem.path };
 }
 
 function withoutUndefined(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(withoutUndefined);
   return Object.fromEntries(
     Object.entries(value)
       .filter(([, child]) => child !== undefined)

@@ -17,6 +17,8 @@ export interface ImageParameters {
   /** The model as the user named it. */
   readonly model: string;
   readonly modelDigest?: string;
+  /** Adapters merged into it, where there are any. */
+  readonly loras?: readonly { readonly path: string; readonly weight: number }[];
   /** This program's version. */
   readonly version: string;
   /** Anything more that is worth keeping: mesh, backend, dtype, latencies. Not part of the A1111 text. */
@@ -43,7 +45,8 @@ export function parametersAsJson(parameters: ImageParameters): Readonly<Record<s
 
 /** The text of the AUTOMATIC1111 web UI: prompt, negative prompt, then `Name: value` pairs; values with commas or colons are quoted. */
 export function a1111Text(parameters: ImageParameters): string {
-  const { prompt, negativePrompt, seed, numInferenceSteps, guidanceScale, width, height, scheduler, model, modelDigest } = parameters;
+  const { prompt, negativePrompt, seed, numInferenceSteps, guidanceScale, width, height, scheduler, model, modelDigest, loras } =
+    parameters;
   const pairs: readonly (readonly [string, string | number | undefined])[] = [
     ['Steps', numInferenceSteps],
     ['Sampler', samplerNames[scheduler] ?? scheduler],
@@ -52,6 +55,7 @@ export function a1111Text(parameters: ImageParameters): string {
     ['Size', `${String(width)}x${String(height)}`],
     ['Model hash', modelDigest?.slice(0, 10)],
     ['Model', model],
+    ['LoRA', loras?.map(({ path, weight }) => `${path}:${String(weight)}`).join(', ')],
     ['Version', `sdxl-operator ${parameters.version}`],
   ];
   const line = pairs.flatMap(([name, value]) => (value === undefined ? [] : [`${name}: ${quoted(String(value))}`])).join(', ');

@@ -5,8 +5,8 @@
 import { apiVersion, kind, validateSdxlJob, type SdxlJob, type SdxlJobSpec } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 
-/** What one machine can do by itself: the model is a directory. */
-export type LocalSpec = SdxlJobSpec & { readonly model: { readonly path: string } };
+/** What one machine can do by itself: the model has a path. */
+export type LocalSpec = SdxlJobSpec & { readonly model: SdxlJobSpec['model'] & { readonly path: string } };
 export type LocalJob = SdxlJob & { readonly spec: LocalSpec };
 
 const sources = ['model.claim', 'model.image', 'model.huggingFace'];
@@ -50,7 +50,7 @@ export function localJob(job: SdxlJob, { placed = false }: { readonly placed?: b
       'only a cluster can honour this: apply the job to one, remove the fields, or run all of its ranks here with --local',
     );
   }
-  return { ...job, spec: { ...spec, model: { path } } };
+  return { ...job, spec: { ...spec, model: { ...spec.model, path } } };
 }
 
 function invalid(fields: readonly string[], advice: string): SdxlError {

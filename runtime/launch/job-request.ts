@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import type { SdxlJobSpec } from '../../crds/index.js';
 import type { Mesh } from '../parallel/index.js';
-import type { JobRequest } from '../pipeline/index.js';
+import type { JobRequest, ModelSource } from '../pipeline/index.js';
+import type { LocalSpec } from './cluster-fields.js';
 
 export interface NamedJob {
   readonly name: string;
@@ -12,6 +13,27 @@ export interface NamedJob {
 
 export function meshOf({ parallelism }: SdxlJobSpec): Mesh {
   return { cfg: parallelism.cfgDegree, patch: parallelism.patchDegree };
+}
+
+/** The job's model with every path made absolute: what ranks open. */
+export function resolvedModel(model: LocalSpec['model']): LocalSpec['model'] {
+  return {
+    ...model,
+    path: resolve(model.path),
+    ...(model.tokenizer === undefined ? {} : { tokenizer: resolve(model.tokenizer) }),
+    ...(model.configFrom === undefined ? {} : { configFrom: resolve(model.configFrom) }),
+    ...(model.loras === undefined ? {} : { loras: model.loras.map((lora) => ({ ...lora, path: resolve(lora.path) })) }),
+  };
+}
+
+export function modelSource({ path, variant, tokenizer, configFrom, loras }: LocalSpec['model']): ModelSource {
+  return {
+    path,
+    ...(variant === undefined ? {} : { variant }),
+    ...(tokenizer === undefined ? {} : { tokenizer }),
+    ...(configFrom === undefined ? {} : { configFrom }),
+    ...(loras === undefined ? {} : { loras: loras.map((lora) => ({ path: lora.path, weight: Number(lora.weight) })) }),
+  };
 }
 
 export function toJobRequest({ name, spec }: NamedJob): JobRequest {

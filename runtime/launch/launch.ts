@@ -13,8 +13,8 @@ import { resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
 import type { Environment } from './environment.js';
 import { runGang } from './gang.js';
-import type { LocalJob } from './cluster-fields.js';
-import { meshOf, toJobRequest } from './job-request.js';
+import type { LocalJob, LocalSpec } from './cluster-fields.js';
+import { meshOf, modelSource, resolvedModel, toJobRequest } from './job-request.js';
 import { removeLeftovers } from './leftovers.js';
 import { checkMemory, type MemoryBudget } from './memory-check.js';
 import type { Assignment, RankMessage, Task } from './messages.js';
@@ -73,7 +73,7 @@ export async function launch(options: LaunchOptions): Promise<void> {
   const ranks = Array.from({ length: placement.localRanks }, (_, index) => placement.firstRank + index);
   const assignments = ranks.map((rank): Assignment => ({
     task,
-    job: { name: jobName(job), spec: { ...spec, model: { path: resolve(spec.model.path) } } },
+    job: { name: jobName(job), spec: { ...spec, model: resolvedModel(spec.model) } },
     rank,
     worldSize: placement.worldSize,
     meeting,
@@ -134,9 +134,10 @@ function place({ job, task, environment: { gang } }: LaunchOptions): Placement {
 }
 
 /** As `Model.open`; where the model is not found, the error also says where a relative path led. */
-export async function openModel(path: string): Promise<Model> {
+export async function openModel(model: LocalSpec['model']): Promise<Model> {
+  const { path } = model;
   try {
-    return await Model.open(path);
+    return await Model.open(modelSource(model));
   } catch (error) {
     if (isAbsolute(path) || !(error instanceof SdxlError) || error.code !== 'MODEL_NOT_FOUND') throw error;
     const directory = resolve(path);
@@ -149,7 +150,7 @@ export async function openModel(path: string): Promise<Model> {
 
 async function checkModel({ job, task }: LaunchOptions, localRanks: number, memory: MemoryBudget): Promise<void> {
   const { spec } = job;
-  await using model = await openModel(spec.model.path);
+  await using model = await openModel(spec.model);
   checkRequest(model, toJobRequest({ name: '', spec }).first, meshOf(spec));
   if (task.kind === 'build') return;
   const { components } = planComponents(model, meshOf(spec), 0);

@@ -19,7 +19,7 @@ import {
   type PipelineObserver,
 } from '../pipeline/index.js';
 import { createBackend } from './backend.js';
-import { jobDigest, meshOf, toJobRequest } from './job-request.js';
+import { jobDigest, meshOf, modelSource, toJobRequest } from './job-request.js';
 import type { Assignment } from './messages.js';
 import { WatchedCommunicator } from './watched-communicator.js';
 
@@ -46,9 +46,9 @@ export async function runRank(assignment: Assignment, observer: RankObserver, si
   const { job, rank, cacheDirectory } = assignment;
   const startedAt = Date.now();
   observer.phase('building');
-  await using model = await Model.open(job.spec.model.path);
+  await using model = await Model.open(modelSource(job.spec.model));
   const plan = planComponents(model, meshOf(job.spec), rank);
-  const prepared = await prepare(assignment, plan, observer, signal);
+  const prepared = await prepare(assignment, model, plan, observer, signal);
   if (assignment.task.kind === 'build') {
     for (const engine of prepared.engines.values()) observer.event({ type: 'engine', ...engine, loadSeconds: 0 });
     return;
@@ -92,7 +92,13 @@ interface Prepared {
 }
 
 /** Before joining, so that the gang waits for nobody's build. */
-async function prepare(assignment: Assignment, plan: ComponentPlan, observer: RankObserver, signal: AbortSignal): Promise<Prepared> {
+async function prepare(
+  assignment: Assignment,
+  model: Model,
+  plan: ComponentPlan,
+  observer: RankObserver,
+  signal: AbortSignal,
+): Promise<Prepared> {
   await using scope = new ClosingScope(observer);
   const backend = scope.own(openBackend(assignment, new SingleRank(), observer));
   const engines = new Map<string, { readonly component: string } & Pick<Engine, 'cached' | 'buildSeconds'>>();
@@ -100,6 +106,14 @@ async function prepare(assignment: Assignment, plan: ComponentPlan, observer: Ra
     engines.set(component.graph.name, { component: component.graph.name, cached, buildSeconds });
     if (!cached) observer.log('info', `built the engine of ${component.graph.name} in ${buildSeconds.toFixed(2)} s`);
   };
+  await model.materialize({
+    cacheDirectory: assignment.cacheDirectory,
+    dtype: backend.dtype === 'f16' ? 'f16' : 'f32',
+    signal,
+    onNote: (note) => {
+      observer.log('info', note);
+    },
+  });
   await buildEngines(plan.components, backend, onEngine, signal);
   return { backend: { name: backend.name, dtype: backend.dtype }, engines };
 }

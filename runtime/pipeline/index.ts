@@ -8,5 +8,6 @@ export type { PipelineEvent, PipelineObserver, Stage } from './events.js';
 export { runJob, type FinishedImage, type JobOptions } from './job.js';
 export { estimateMemory, type MemoryEstimate } from './memory.js';
 export { Model } from './model.js';
+export type { ModelSource } from './model-source.js';
 export { checkRequest, Pipeline, type GeneratedImage, type PipelineOptions } from './pipeline.js';
 export { imagePath, type ImageRequest, type JobRequest } from './request.js';

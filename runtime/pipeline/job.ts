@@ -88,6 +88,7 @@ function parametersOf(request: ImageRequest, { model, modelDigest }: JobOptions)
     scheduler: model.parts.scheduler.className,
     model: model.parts.directory,
     modelDigest,
+    ...(model.parts.loras.length === 0 ? {} : { loras: model.parts.loras }),
     version: packageVersion,
   };
 }

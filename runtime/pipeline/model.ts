@@ -1,22 +1,23 @@
-/** A model on disk, in diffusers layout: its configs read, its weights opened, its tokenizers ready. No weight is read here. */
-import { readdir, readFile } from 'node:fs/promises';
+/** A model on disk: its configs read, its weights opened, its tokenizers ready, its adapters checked. No weight is read at opening. */
 import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import {
-  parseClipTextConfig,
-  parseUnetConfig,
-  parseVaeConfig,
-  unetUnit,
-  vaeScaleFactor,
-  type ClipTextConfig,
-  type JsonObject,
-  type UnetConfig,
-  type VaeConfig,
-} from '../models/index.js';
-import { createScheduler, parseSchedulerConfig, type Scheduler } from '../schedulers/index.js';
+  addLora,
+  DerivedWeights,
+  openSingleFile,
+  scheduleMarks,
+  storedTextProjection,
+  type ComponentWeights,
+  type DerivedWeightsOptions,
+} from '../formats/index.js';
+import { unetUnit, vaeScaleFactor, type ClipTextConfig, type UnetConfig, type VaeConfig } from '../models/index.js';
+import type { Scheduler } from '../schedulers/index.js';
 import { ClipTokenizer } from '../tokenizer/index.js';
-import { WeightsDirectory, type WeightsStem } from '../weights/index.js';
+import { componentVariants, fileDigest, SafetensorsFile, WeightsDirectory, type WeightsStem } from '../weights/index.js';
+import { readModelConfigs, type ModelConfigs } from './model-configs.js';
+import { isSingleFile, type ModelSource } from './model-source.js';
 
 export interface TextEncoderParts {
   readonly config: ClipTextConfig;
@@ -25,6 +26,7 @@ export interface TextEncoderParts {
 }
 
 interface ModelParts {
+  /** The diffusers directory, or the checkpoint's file. */
   readonly directory: string;
   readonly textEncoder: TextEncoderParts;
   readonly textEncoder2: TextEncoderParts;
@@ -35,84 +37,67 @@ interface ModelParts {
   readonly forceZerosForEmptyPrompt: boolean;
   /** Digest of every config and tokenizer file. */
   readonly configDigest: string;
+  /** Merged into the weights, in this order. */
+  readonly loras: NonNullable<ModelSource['loras']>;
 }
 
-const configFiles = {
-  index: 'model_index.json',
-  textEncoder: 'text_encoder/config.json',
-  textEncoder2: 'text_encoder_2/config.json',
-  unet: 'unet/config.json',
-  vae: 'vae/config.json',
-  scheduler: 'scheduler/scheduler_config.json',
-} as const;
-
-/** The classes a component may have; anything else is refused by name. */
-const supportedClasses: Readonly<Record<string, readonly string[]>> = {
-  scheduler: [],
-  text_encoder: ['CLIPTextModel'],
-  text_encoder_2: ['CLIPTextModelWithProjection'],
-  tokenizer: ['CLIPTokenizer', 'CLIPTokenizerFast'],
-  tokenizer_2: ['CLIPTokenizer', 'CLIPTokenizerFast'],
-  unet: ['UNet2DConditionModel'],
-  vae: ['AutoencoderKL'],
-};
+interface OpenAdapter {
+  readonly file: SafetensorsFile;
+  readonly weight: number;
+}
 
 export class Model implements AsyncDisposable {
   readonly parts: ModelParts;
+  readonly #derived: readonly DerivedWeights[];
+  readonly #adapters: readonly OpenAdapter[];
 
-  private constructor(parts: ModelParts) {
+  private constructor(parts: ModelParts, derived: readonly DerivedWeights[], adapters: readonly OpenAdapter[]) {
     this.parts = parts;
+    this.#derived = derived;
+    this.#adapters = adapters;
   }
 
   /**
-   * Opens the model in `directory`; the caller closes it.
+   * Opens the model of a source, or in a directory; the caller closes it, and materializes it before engines are prepared.
    * @throws SdxlError MODEL_NOT_FOUND, MODEL_UNSUPPORTED, WEIGHTS_INVALID, TOKENIZER_INVALID
    */
-  static async open(directory: string): Promise<Model> {
-    const digest = createHash('sha256');
-    const config = async (file: string): Promise<JsonObject> => {
-      const { json, content } = await readConfig(directory, file);
-      digest.update(`${file}\0`).update(content).update('\0');
-      return json;
-    };
-    const forceZerosForEmptyPrompt = readIndex(join(directory, configFiles.index), await config(configFiles.index));
-    const [clip, clip2] = [await config(configFiles.textEncoder), await config(configFiles.textEncoder2)];
-    const textConfig = parseClipTextConfig(clip, join(directory, configFiles.textEncoder));
-    const textConfig2 = parseClipTextConfig(clip2, join(directory, configFiles.textEncoder2));
-    const unetConfig = parseUnetConfig(await config(configFiles.unet), join(directory, configFiles.unet));
-    const vaeConfig = parseVaeConfig(await config(configFiles.vae), join(directory, configFiles.vae));
-    const scheduler = createScheduler(join(directory, configFiles.scheduler), await config(configFiles.scheduler));
-    checkFit(directory, textConfig, textConfig2, unetConfig, vaeConfig);
-
-    for (const folder of ['tokenizer', 'tokenizer_2']) digest.update(await digestFiles(join(directory, folder)));
-
-    const opened: WeightsDirectory[] = [];
-    const weights = async (component: string, stem: WeightsStem): Promise<WeightsDirectory> => {
-      const found = await WeightsDirectory.open(join(directory, component), { stem });
-      opened.push(found);
-      return found;
+  static async open(source: string | ModelSource): Promise<Model> {
+    const asked: ModelSource = typeof source === 'string' ? { path: source } : source;
+    const opened: { close(): Promise<void> }[] = [];
+    const own = <T extends { close(): Promise<void> }>(part: T): T => {
+      opened.push(part);
+      return part;
     };
     try {
-      return new Model({
-        directory,
+      const { configs, weights, tokenizers } = isSingleFile(asked.path)
+        ? await openCheckpoint(asked, own)
+        : await openDirectory(asked, own);
+      const digest = createHash('sha256').update(configs.digest);
+      for (const folder of ['tokenizer', 'tokenizer_2']) digest.update(await digestFiles(join(tokenizers, folder)));
+      const parts: ModelParts = {
+        directory: asked.path,
         textEncoder: {
-          config: textConfig,
-          tokenizer: await ClipTokenizer.open(join(directory, 'tokenizer')),
-          weights: await weights('text_encoder', 'model'),
+          config: configs.textEncoder,
+          tokenizer: await ClipTokenizer.open(join(tokenizers, 'tokenizer')),
+          weights: weights.textEncoder,
         },
         textEncoder2: {
-          config: textConfig2,
-          tokenizer: await ClipTokenizer.open(join(directory, 'tokenizer_2')),
-          weights: await weights('text_encoder_2', 'model'),
+          config: configs.textEncoder2,
+          tokenizer: await ClipTokenizer.open(join(tokenizers, 'tokenizer_2')),
+          weights: weights.textEncoder2,
         },
-        unet: { config: unetConfig, weights: await weights('unet', 'diffusion_pytorch_model') },
-        vae: { config: vaeConfig, weights: await weights('vae', 'diffusion_pytorch_model') },
-        scheduler,
-        forceZerosForEmptyPrompt,
+        unet: { config: configs.unet, weights: weights.unet },
+        vae: { config: configs.vae, weights: weights.vae },
+        scheduler: configs.scheduler,
+        forceZerosForEmptyPrompt: configs.forceZerosForEmptyPrompt,
         configDigest: digest.digest('hex'),
-      });
+        loras: asked.loras ?? [],
+      };
+      const adapters: OpenAdapter[] = [];
+      for (const { path, weight } of asked.loras ?? []) adapters.push({ file: own(await SafetensorsFile.open(path)), weight });
+      return new Model(parts, await derive(parts, adapters), adapters);
     } catch (error) {
-      await Promise.all(opened.map((folder) => folder.close()));
+      await Promise.all(opened.map((part) => part.close()));
       throw error;
     }
   }
@@ -127,23 +112,113 @@ export class Model implements AsyncDisposable {
     return unetUnit(this.parts.unet.config);
   }
 
-  /** Content digest of configs and weights: equal models have equal digests wherever they lie. Weights are hashed once per file. */
+  /**
+   * Content digest of configs, weights and adapters: equal models have equal digests wherever they lie. Weights are hashed once per
+   * file.
+   */
   async digest(cacheDirectory: string): Promise<string> {
     const { textEncoder, textEncoder2, unet, vae, configDigest } = this.parts;
     const all = createHash('sha256').update(configDigest);
     for (const { weights } of [textEncoder, textEncoder2, unet, vae]) all.update(await weights.digest({ cacheDirectory }));
+    for (const { file, weight } of this.#adapters) all.update(`${await fileDigest(file.realPath, { cacheDirectory })} ${String(weight)}`);
     return all.digest('hex');
+  }
+
+  /** Makes the tensors that no file holds (merged adapters, converted ones) or finds them in the cache. Once, before engines are prepared. */
+  async materialize(options: DerivedWeightsOptions): Promise<void> {
+    for (const derived of this.#derived) await derived.materialize(options);
   }
 
   /** May be called twice. */
   async close(): Promise<void> {
     const { textEncoder, textEncoder2, unet, vae } = this.parts;
     await Promise.all([textEncoder, textEncoder2, unet, vae].map(({ weights }) => weights.close()));
+    await Promise.all(this.#adapters.map(({ file }) => file.close()));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+interface Opened {
+  readonly configs: ModelConfigs;
+  readonly weights: ComponentWeights;
+  /** Where `tokenizer/` and `tokenizer_2/` lie. */
+  readonly tokenizers: string;
+}
+
+type Own = <T extends { close(): Promise<void> }>(part: T) => T;
+
+async function openDirectory({ path, variant }: ModelSource, own: Own): Promise<Opened> {
+  const configs = await readModelConfigs(path);
+  if (variant !== undefined) await requireVariant(path, variant);
+  const weights = async (component: keyof typeof components): Promise<WeightsDirectory> =>
+    own(
+      await WeightsDirectory.open(join(path, component), {
+        stem: components[component],
+        ...(variant === undefined ? {} : { variant }),
+      }),
+    );
+  return {
+    configs,
+    weights: {
+      textEncoder: await weights('text_encoder'),
+      textEncoder2: await weights('text_encoder_2'),
+      unet: await weights('unet'),
+      vae: await weights('vae'),
+    },
+    tokenizers: path,
+  };
+}
+
+const components = {
+  text_encoder: 'model',
+  text_encoder_2: 'model',
+  unet: 'diffusion_pytorch_model',
+  vae: 'diffusion_pytorch_model',
+} as const satisfies Record<string, WeightsStem>;
+
+/** As diffusers does, a component without the variant is taken plain; but some component must have it. */
+async function requireVariant(path: string, variant: string): Promise<void> {
+  const found = await Promise.all(Object.entries(components).map(([component, stem]) => componentVariants(join(path, component), stem)));
+  const all = [...new Set(found.flat())].sort();
+  if (all.includes(variant)) return;
+  const there = all.length === 0 ? 'no variants' : all.join(', ');
+  throw new SdxlError('MODEL_NOT_FOUND', `${path}: no component has weights of the variant "${variant}", found ${there}`, {
+    fields: { directory: path, variant, found: there },
+  });
+}
+
+async function openCheckpoint({ path, tokenizer, configFrom }: ModelSource, own: Own): Promise<Opened> {
+  const file = own(await SafetensorsFile.open(path));
+  const configs = await readModelConfigs(configFrom, scheduleMarks(file));
+  const tokenizers = tokenizer ?? configFrom;
+  if (tokenizers === undefined) {
+    throw new SdxlError(
+      'MODEL_NOT_FOUND',
+      `${path} is a single file and holds no tokenizers: name a directory with tokenizer/ and tokenizer_2/ as spec.model.tokenizer (--tokenizer)`,
+      { fields: { file: path } },
+    );
+  }
+  return { configs, weights: openSingleFile(file, configs), tokenizers };
+}
+
+/** What is to be made of the stored weights, one entry per component that changes. */
+async function derive(
+  { textEncoder, textEncoder2, unet }: ModelParts,
+  adapters: readonly OpenAdapter[],
+): Promise<readonly DerivedWeights[]> {
+  const targets = {
+    unet: new DerivedWeights('unet', unet.weights),
+    textEncoder: new DerivedWeights('text_encoder', textEncoder.weights),
+    textEncoder2: new DerivedWeights('text_encoder_2', textEncoder2.weights),
+  };
+  const projection = 'text_projection.weight';
+  if (!textEncoder2.weights.has(projection) && textEncoder2.weights.has(storedTextProjection))
+    targets.textEncoder2.transpose(projection, storedTextProjection);
+  for (const adapter of adapters) await addLora(adapter, { ...targets, unetConfig: unet.config });
+  return Object.values(targets);
 }
 
 /** Names and contents of a folder's files; what a missing folder means is its reader's to say. */
@@ -157,65 +232,4 @@ async function digestFiles(folder: string): Promise<string> {
       .update('\0');
   }
   return digest.digest('hex');
-}
-
-async function readConfig(directory: string, file: string): Promise<{ readonly json: JsonObject; readonly content: Buffer }> {
-  const path = join(directory, file);
-  const content = await readFile(path).catch((cause: unknown) => {
-    throw new SdxlError(
-      'MODEL_NOT_FOUND',
-      `${directory} is not an SDXL model in diffusers layout: ${file} can't be read (${cause instanceof Error ? cause.message : String(cause)})`,
-      { fields: { directory, file }, cause },
-    );
-  });
-  try {
-    const text = content.toString('utf8');
-    const json: unknown = file === configFiles.scheduler ? parseSchedulerConfig(text) : JSON.parse(text);
-    if (isObject(json)) return { json, content };
-  } catch (cause) {
-    throw new SdxlError('MODEL_UNSUPPORTED', `${path} is not JSON: ${String(cause)}`, { fields: { file: path }, cause });
-  }
-  throw new SdxlError('MODEL_UNSUPPORTED', `${path} must hold a JSON object`, { fields: { file: path } });
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** Checks model_index.json; returns force_zeros_for_empty_prompt. */
-function readIndex(path: string, index: JsonObject): boolean {
-  const refuse = (field: string, found: unknown, allowed: string): never => {
-    throw new SdxlError('MODEL_UNSUPPORTED', `${path}: ${field} is ${JSON.stringify(found)}, supported: ${allowed}`, {
-      fields: { file: path, field, value: JSON.stringify(found), allowed },
-    });
-  };
-  if (index['_class_name'] !== 'StableDiffusionXLPipeline') refuse('_class_name', index['_class_name'], '"StableDiffusionXLPipeline"');
-  for (const [field, classes] of Object.entries(supportedClasses)) {
-    const value = index[field];
-    const name: unknown = Array.isArray(value) ? value[1] : undefined;
-    if (typeof name !== 'string') refuse(field, value ?? null, 'a [library, class] pair');
-    else if (classes.length > 0 && !classes.includes(name)) refuse(field, name, classes.join(' or '));
-  }
-  const forceZeros = index['force_zeros_for_empty_prompt'] ?? true;
-  return typeof forceZeros === 'boolean' ? forceZeros : refuse('force_zeros_for_empty_prompt', forceZeros, 'true or false');
-}
-
-/** The components must fit together. */
-function checkFit(directory: string, text: ClipTextConfig, text2: ClipTextConfig, unet: UnetConfig, vae: VaeConfig): void {
-  const require = (what: string, found: number, expected: number): void => {
-    if (found === expected) return;
-    throw new SdxlError('MODEL_UNSUPPORTED', `${directory}: ${what} is ${String(found)}, the other components need ${String(expected)}`, {
-      fields: { directory, field: what, found, expected },
-    });
-  };
-  if (!text2.withProjection) {
-    throw new SdxlError('MODEL_UNSUPPORTED', `${directory}: text_encoder_2 must be a CLIPTextModelWithProjection`, {
-      fields: { directory },
-    });
-  }
-  require('unet cross_attention_dim', unet.crossAttentionDim, text.hiddenSize + text2.hiddenSize);
-  require('unet projection_class_embeddings_input_dim', unet.additionInputDim, text2.projectionDim + 6 * unet.additionTimeEmbedDim);
-  require('text_encoder_2 max_position_embeddings', text2.maxPositions, text.maxPositions);
-  require('unet in_channels', unet.inChannels, vae.latentChannels);
-  require('unet out_channels', unet.outChannels, unet.inChannels);
 }

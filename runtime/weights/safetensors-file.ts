@@ -82,24 +82,7 @@ export class SafetensorsFile implements AsyncDisposable {
 
   /** The whole tensor as float32; F16 and BF16 are converted exactly. Makes one copy: meant for small tensors and tests. */
   async readFloat32(name: string): Promise<Tensor<'f32'>> {
-    const { dtype, shape } = this.entry(name);
-    const values = new Float32Array(elementCount(shape));
-    if (dtype === 'F32') {
-      await this.read(name, new Uint8Array(values.buffer));
-    } else if (dtype === 'F16' || dtype === 'BF16') {
-      const halves = new Uint16Array(values.length);
-      await this.read(name, new Uint8Array(halves.buffer));
-      (dtype === 'F16' ? float16ToFloat32 : bfloat16ToFloat32)(halves, values);
-    } else {
-      throw weightsError({
-        file: this.path,
-        tensor: name,
-        expected: 'dtype F32, F16 or BF16',
-        found: dtype,
-        advice: 'convert the weights to one of these',
-      });
-    }
-    return float32(shape, values);
+    return await decodeFloat32(this.path, this.entry(name), (into) => this.read(name, into));
   }
 
   /** May be called twice. */
@@ -110,6 +93,28 @@ export class SafetensorsFile implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** A tensor as float32, its bytes read by `read`. WEIGHTS_INVALID where it holds no floats of 16 or 32 bits. */
+export async function decodeFloat32(file: string, entry: TensorEntry, read: (into: Uint8Array) => Promise<void>): Promise<Tensor<'f32'>> {
+  const { name, dtype, shape } = entry;
+  const values = new Float32Array(elementCount(shape));
+  if (dtype === 'F32') {
+    await read(new Uint8Array(values.buffer));
+  } else if (dtype === 'F16' || dtype === 'BF16') {
+    const halves = new Uint16Array(values.length);
+    await read(new Uint8Array(halves.buffer));
+    (dtype === 'F16' ? float16ToFloat32 : bfloat16ToFloat32)(halves, values);
+  } else {
+    throw weightsError({
+      file,
+      tensor: name,
+      expected: 'dtype F32, F16 or BF16',
+      found: dtype,
+      advice: 'convert the weights to one of these',
+    });
+  }
+  return float32(shape, values);
 }
 
 async function readRange(handle: FileHandle, file: string, position: number, sizeBytes: number): Promise<Uint8Array> {

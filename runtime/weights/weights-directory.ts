@@ -1,16 +1,14 @@
-/** The weights of one component folder of a diffusers directory: one file, or shards and their index. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { SdxlError } from '../errors/index.js';
+/**
+ * The weights of one component, by the names its graph knows them by: the one source of a tensor's bytes, whatever format they are
+ * stored in. Usually a tensor lies in its file as it is; it may also be a part of a stored one under another name and shape, and a
+ * tensor that no file holds (merged, transposed) is laid over the others from a file of its own.
+ */
 import type { Tensor } from '../tensor/index.js';
-import { fileDigest, combineDigests, type DigestOptions } from './digest.js';
+import { closeAll, openComponentFiles, type WeightsStem } from './component-files.js';
+import { combineDigests, fileDigest, type DigestOptions } from './digest.js';
+import { decodeFloat32, type SafetensorsFile } from './safetensors-file.js';
 import { safetensorsDTypes, type SafetensorsDType, type TensorEntry } from './safetensors-header.js';
-import { SafetensorsFile } from './safetensors-file.js';
-import { parseShardIndex } from './shard-index.js';
-import { describeShape, errorCode, weightsError } from './weights-error.js';
-
-/** File name without extension: diffusers models use the first, transformers models the second. */
-export type WeightsStem = 'diffusion_pytorch_model' | 'model';
+import { describeShape, weightsError } from './weights-error.js';
 
 /** A tensor that was asked for and found: what a graph's constant or an engine's initialiser refers to. */
 export interface WeightEntry extends TensorEntry {
@@ -20,53 +18,75 @@ export interface WeightEntry extends TensorEntry {
   readonly realPath: string;
 }
 
+/** A tensor that is a part of a stored one: its elements from `firstElement` on, in `shape`. */
+export interface WeightView {
+  readonly name: string;
+  readonly stored: string;
+  readonly shape: readonly number[];
+  readonly firstElement: number;
+}
+
+interface Place {
+  readonly file: SafetensorsFile;
+  readonly stored: TensorEntry;
+  readonly entry: TensorEntry;
+}
+
 const floatDTypes = ['F32', 'F16', 'BF16'] as const satisfies readonly SafetensorsDType[];
 
 export class WeightsDirectory implements AsyncDisposable {
+  /** The folder or the file they were opened from. */
   readonly directory: string;
   /** The open files: one, or the shards in the order of their names. */
   readonly files: readonly SafetensorsFile[];
-  readonly #owner: ReadonlyMap<string, SafetensorsFile>;
+  readonly #places: Map<string, Place>;
   readonly #indexPath: string | undefined;
+  readonly #overlays: SafetensorsFile[] = [];
 
-  private constructor(
-    directory: string,
-    files: readonly SafetensorsFile[],
-    owner: ReadonlyMap<string, SafetensorsFile>,
-    indexPath?: string,
-  ) {
+  private constructor(directory: string, files: readonly SafetensorsFile[], places: Map<string, Place>, indexPath?: string) {
     this.directory = directory;
     this.files = files;
-    this.#owner = owner;
+    this.#places = places;
     this.#indexPath = indexPath;
   }
 
   /**
-   * Opens `<stem>.safetensors`, else the shards of `<stem>.safetensors.index.json`. The caller owns the result and closes it.
+   * Opens `<stem>.safetensors`, else the shards of `<stem>.safetensors.index.json`. The files of `variant` go before the plain ones;
+   * without it a variant is taken where it alone is there. The caller owns the result and closes it.
    * @throws SdxlError MODEL_NOT_FOUND where there are no such weights, WEIGHTS_INVALID where they are not sound.
    */
-  static async open(directory: string, options: { readonly stem: WeightsStem }): Promise<WeightsDirectory> {
-    const names = await listFiles(directory);
-    const single = `${options.stem}.safetensors`;
-    const index = `${single}.index.json`;
-    if (names.includes(single)) {
-      const file = await SafetensorsFile.open(join(directory, single));
-      return new WeightsDirectory(directory, [file], new Map([...file.tensors.keys()].map((name) => [name, file])));
-    }
-    if (names.includes(index)) {
-      const { files, owner, indexPath } = await openShards(directory, index, names);
-      return new WeightsDirectory(directory, files, owner, indexPath);
-    }
-    throw notFound(directory, options.stem, names);
+  static async open(directory: string, options: { readonly stem: WeightsStem; readonly variant?: string }): Promise<WeightsDirectory> {
+    const { files, owner, indexPath } = await openComponentFiles(directory, options.stem, options.variant);
+    const places = new Map([...owner].map(([name, file]) => [name, placeOf(file, name)]));
+    return new WeightsDirectory(directory, files, places, indexPath);
+  }
+
+  /**
+   * Parts of one file as a component's weights. Several components may share the file, which is closed with the first of them.
+   * @throws SdxlError WEIGHTS_INVALID where a stored tensor is missing or too small for its view.
+   */
+  static viewing(file: SafetensorsFile, views: readonly WeightView[]): WeightsDirectory {
+    return new WeightsDirectory(file.path, [file], new Map(views.map((view) => [view.name, viewOf(file, view)])));
   }
 
   /** Names of all tensors. */
   names(): IterableIterator<string> {
-    return this.#owner.keys();
+    return this.#places.keys();
   }
 
   has(name: string): boolean {
-    return this.#owner.has(name);
+    return this.#places.has(name);
+  }
+
+  /** Its shape, where there is such a tensor. */
+  shapeOf(name: string): readonly number[] | undefined {
+    return this.#places.get(name)?.entry.shape;
+  }
+
+  /** Lets the tensors of `overlay` take the place of those of the same name; it is closed with this object. */
+  overlay(overlay: SafetensorsFile): void {
+    this.#overlays.push(overlay);
+    for (const name of overlay.tensors.keys()) this.#places.set(name, placeOf(overlay, name));
   }
 
   /**
@@ -74,23 +94,24 @@ export class WeightsDirectory implements AsyncDisposable {
    * @throws SdxlError WEIGHTS_INVALID with file, tensor, expected and found.
    */
   require(name: string, shape: readonly number[], allowed: readonly SafetensorsDType[] = floatDTypes): WeightEntry {
-    const file = this.#owner.get(name);
+    const place = this.#places.get(name);
     const advice = "the weights do not match the model's config.json: fetch both from one revision of the model";
-    if (file === undefined) {
+    if (place === undefined) {
       throw weightsError({
         file: this.#indexPath ?? this.files[0]?.path ?? this.directory,
         tensor: name,
         expected: `a tensor ${describeShape(shape)}`,
-        found: `no such tensor among ${String(this.#owner.size)}`,
+        found: `no such tensor among ${String(this.#places.size)}`,
         advice,
       });
     }
-    const entry = file.entry(name);
+    const { file, entry, stored } = place;
+    const tensor = stored.name === name ? name : `${stored.name}, as ${name}`;
     const fits = entry.shape.length === shape.length && entry.shape.every((dim, axis) => dim === shape[axis]);
     if (!fits) {
       throw weightsError({
         file: file.path,
-        tensor: name,
+        tensor,
         expected: `shape ${describeShape(shape)}`,
         found: `shape ${describeShape(entry.shape)}`,
         advice,
@@ -99,7 +120,7 @@ export class WeightsDirectory implements AsyncDisposable {
     if (!allowed.includes(entry.dtype)) {
       throw weightsError({
         file: file.path,
-        tensor: name,
+        tensor,
         expected: `dtype ${allowed.join(' or ')}`,
         found: entry.dtype,
         advice: 'convert the weights to a supported dtype',
@@ -110,14 +131,24 @@ export class WeightsDirectory implements AsyncDisposable {
 
   /** Fills `into` with the tensor's bytes from `start`. */
   async read(name: string, into: Uint8Array, start = 0): Promise<void> {
-    await this.#fileOf(name).read(name, into, start);
+    const { file, stored, entry } = this.#placeOf(name);
+    if (start < 0 || start + into.byteLength > entry.sizeBytes) {
+      throw new RangeError(
+        `bytes ${String(start)} to ${String(start + into.byteLength)} of "${name}", which has ${String(entry.sizeBytes)}`,
+      );
+    }
+    await file.read(stored.name, into, entry.offset - stored.offset + start);
   }
 
   async readFloat32(name: string): Promise<Tensor<'f32'>> {
-    return await this.#fileOf(name).readFloat32(name);
+    const { file, entry } = this.#placeOf(name);
+    return await decodeFloat32(file.path, entry, (into) => this.read(name, into));
   }
 
-  /** A digest of the weights' content: equal for equal bytes wherever they lie. See {@link fileDigest} for what it costs. */
+  /**
+   * A digest of the stored weights' content: equal for equal bytes wherever they lie. What is laid over them follows from them and
+   * is not counted. See {@link fileDigest} for what it costs.
+   */
   async digest(options: DigestOptions): Promise<string> {
     const digests: string[] = [];
     for (const file of this.files) digests.push(await fileDigest(file.realPath, options));
@@ -126,22 +157,28 @@ export class WeightsDirectory implements AsyncDisposable {
 
   /** Bytes of all tensors: what the component needs at its stored precision. */
   totalBytes(): number {
-    return this.files.reduce((sum, file) => [...file.tensors.values()].reduce((part, entry) => part + entry.sizeBytes, sum), 0);
+    return [...this.#places.values()].reduce((sum, { entry }) => sum + entry.sizeBytes, 0);
   }
 
   /** May be called twice. */
   async close(): Promise<void> {
-    await closeAll(this.files);
+    await closeAll([...this.files, ...this.#overlays]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  #fileOf(name: string): SafetensorsFile {
-    const file = this.#owner.get(name) ?? this.files[0];
-    if (file === undefined) throw new Error(`${this.directory} has no weights file`);
-    return file;
+  #placeOf(name: string): Place {
+    const place = this.#places.get(name);
+    if (place !== undefined) return place;
+    throw weightsError({
+      file: this.#indexPath ?? this.files[0]?.path ?? this.directory,
+      tensor: name,
+      expected: 'the tensor',
+      found: `${String(this.#places.size)} other tensors`,
+      advice: 'the weights belong to another model or config',
+    });
   }
 }
 
@@ -151,98 +188,24 @@ export function tensorDType(entry: TensorEntry): 'f32' | 'f16' | 'bf16' | 'i32' 
   return 'tensor' in row ? row.tensor : undefined;
 }
 
-interface Shards {
-  readonly files: readonly SafetensorsFile[];
-  readonly owner: ReadonlyMap<string, SafetensorsFile>;
-  readonly indexPath: string;
+function placeOf(file: SafetensorsFile, name: string): Place {
+  const stored = file.entry(name);
+  return { file, stored, entry: stored };
 }
 
-async function openShards(directory: string, index: string, names: readonly string[]): Promise<Shards> {
-  const indexPath = join(directory, index);
-  const weightMap = parseShardIndex(indexPath, await readFile(indexPath));
-  const shardNames = [...new Set(weightMap.values())].sort();
-  const missing = shardNames.filter((name) => !names.includes(name));
-  if (missing.length > 0) {
+function viewOf(file: SafetensorsFile, { name, stored: storedName, shape, firstElement }: WeightView): Place {
+  const stored = file.entry(storedName);
+  const elementBytes = safetensorsDTypes[stored.dtype].sizeBytes;
+  const sizeBytes = shape.reduce((product, dim) => product * dim, elementBytes);
+  const offset = stored.offset + firstElement * elementBytes;
+  if (offset + sizeBytes > stored.offset + stored.sizeBytes) {
     throw weightsError({
-      file: indexPath,
-      expected: `${String(shardNames.length)} shards`,
-      found: `no ${missing.join(', ')} in ${directory}`,
-      advice: 'fetch the missing shards',
+      file: file.path,
+      tensor: storedName,
+      expected: `${describeShape(shape)} from element ${String(firstElement)} on, for ${name}`,
+      found: `shape ${describeShape(stored.shape)}`,
+      advice: 'the checkpoint belongs to another model',
     });
   }
-  const shards = new Map<string, SafetensorsFile>();
-  try {
-    for (const name of shardNames) shards.set(name, await SafetensorsFile.open(join(directory, name)));
-    return { files: [...shards.values()], owner: assignTensors(indexPath, weightMap, shards), indexPath };
-  } catch (error) {
-    await closeAll([...shards.values()]);
-    throw error;
-  }
-}
-
-/** Each tensor of the index must lie in its shard, and no tensor in two shards. */
-function assignTensors(
-  indexPath: string,
-  weightMap: ReadonlyMap<string, string>,
-  shards: ReadonlyMap<string, SafetensorsFile>,
-): ReadonlyMap<string, SafetensorsFile> {
-  const owner = new Map<string, SafetensorsFile>();
-  for (const shard of shards.values()) {
-    for (const tensor of shard.tensors.keys()) {
-      const first = owner.get(tensor);
-      if (first !== undefined) {
-        throw weightsError({
-          file: shard.path,
-          tensor,
-          expected: 'each tensor in one shard',
-          found: `it in ${first.path} too`,
-          advice: 'the shards come from different exports: fetch them all again',
-        });
-      }
-      owner.set(tensor, shard);
-    }
-  }
-  for (const [tensor, name] of weightMap) {
-    const shard = shards.get(name);
-    if (shard?.tensors.has(tensor) !== true) {
-      throw weightsError({
-        file: indexPath,
-        tensor,
-        expected: `it in ${name}`,
-        found: owner.has(tensor) ? `it in ${owner.get(tensor)?.path ?? ''}` : 'it in no shard',
-        advice: 'index and shards come from different exports: fetch them all again',
-      });
-    }
-  }
-  return owner;
-}
-
-async function listFiles(directory: string): Promise<readonly string[]> {
-  try {
-    return await readdir(directory);
-  } catch (cause) {
-    throw new SdxlError('MODEL_NOT_FOUND', `${directory} can't be read (${errorCode(cause)}): check the model's directory`, {
-      fields: { directory },
-      cause,
-    });
-  }
-}
-
-function notFound(directory: string, stem: string, names: readonly string[]): SdxlError {
-  const weights = names.filter((name) => /\.(safetensors|bin|ckpt|pt|pth|msgpack)(\.index\.json)?$/.test(name)).sort();
-  const variant = weights.find((name) => name.startsWith(`${stem}.`) && name.includes('.safetensors'));
-  const advice =
-    variant !== undefined
-      ? `file name variants such as ${variant} are not supported: rename it to ${stem}.safetensors`
-      : 'only safetensors in the diffusers layout are supported';
-  const found = weights.length > 0 ? weights.join(', ') : 'no weights';
-  return new SdxlError(
-    'MODEL_NOT_FOUND',
-    `${directory}: expected ${stem}.safetensors or ${stem}.safetensors.index.json, found ${found}; ${advice}`,
-    { fields: { directory, expected: `${stem}.safetensors`, found } },
-  );
-}
-
-async function closeAll(files: readonly SafetensorsFile[]): Promise<void> {
-  await Promise.all(files.map((file) => file.close()));
+  return { file, stored, entry: { name, dtype: stored.dtype, shape, offset, sizeBytes } };
 }

@@ -1,4 +1,5 @@
 /** A streaming safetensors writer: for tests, and for scripts that make random weights larger than memory. */
+import { randomUUID } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
 import { elementCount } from '../tensor/index.js';
 import { lengthPrefixBytes, safetensorsDTypes, type SafetensorsDType } from './safetensors-header.js';
@@ -17,7 +18,8 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
 ): Promise<void> {
-  const temporary = `${path}.${String(process.pid)}.tmp`;
+  // Ranks in different containers may have the same process id.
+  const temporary = `${path}.${randomUUID()}.tmp`;
   const handle = await open(temporary, 'w');
   try {
     try {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type { Mesh } from '../../runtime/parallel/index.js';
-import type { GeneratedImage, ImageRequest } from '../../runtime/pipeline/index.js';
+import type { GeneratedImage, ImageRequest, ModelSource } from '../../runtime/pipeline/index.js';
 import { fixture } from './fixtures.js';
 import { onMesh } from './rank.js';
 
@@ -38,7 +38,7 @@ export function goldenRequests(file: string): Record<string, ImageRequest> {
 /** Rank 0's images, by name. */
 export async function generateOn(
   mesh: Mesh,
-  model: string,
+  model: string | ModelSource,
   requests: Readonly<Record<string, ImageRequest>>,
 ): Promise<Record<string, GeneratedImage>> {
   const [first] = await onMesh(model, mesh, async (rank) => {

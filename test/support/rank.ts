@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { OnnxBackend } from '../../runtime/backends/onnx/index.js';
 import type { Communicator } from '../../runtime/collectives/index.js';
 import type { Component, Executor } from '../../runtime/engine/index.js';
-import { Model, Pipeline, planComponents, type ModelComponents } from '../../runtime/pipeline/index.js';
+import { Model, Pipeline, planComponents, type ModelComponents, type ModelSource } from '../../runtime/pipeline/index.js';
 import type { Mesh } from '../../runtime/parallel/index.js';
 import { withGang } from './gang.js';
 
@@ -24,12 +24,18 @@ export interface MeshOptions {
 }
 
 /** Runs `body` on every rank of the mesh at once. */
-export async function onMesh<T>(directory: string, mesh: Mesh, body: (rank: Rank) => Promise<T>, options: MeshOptions = {}): Promise<T[]> {
+export async function onMesh<T>(
+  source: string | ModelSource,
+  mesh: Mesh,
+  body: (rank: Rank) => Promise<T>,
+  options: MeshOptions = {},
+): Promise<T[]> {
   const wrap = options.wrap ?? ((communicator: Communicator): Communicator => communicator);
   const cacheDirectory = await mkdtemp(join(tmpdir(), 'sdxl-test-cache-'));
   try {
     return await withGang(mesh.cfg * mesh.patch, async (communicator) => {
-      await using model = await Model.open(directory);
+      await using model = await Model.open(source);
+      await model.materialize({ cacheDirectory, dtype: 'f32' });
       const { rank } = communicator;
       const { components } = planComponents(model, mesh, rank);
       const backend = new OnnxBackend({ cacheDirectory, threads: 1, communicator: wrap(communicator) });

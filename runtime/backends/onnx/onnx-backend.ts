@@ -1,5 +1,5 @@
 /** The portable backend: ONNX Runtime on the CPU, in a worker thread, weights mapped from their safetensors files. */
-import { basename, dirname } from 'node:path';
+import { dirname, relative, sep } from 'node:path';
 import type { Communicator } from '../../collectives/communicator.js';
 import {
   digest,
@@ -111,26 +111,19 @@ function segmentFile(index: number): string {
   return `segment-${String(index).padStart(3, '0')}.onnx`;
 }
 
-/** Where every weight of the graph lies; checks presence, shape and dtype. All files must lie in one folder. */
+/**
+ * Where every weight of the graph lies; checks presence, shape and dtype. ONNX Runtime finds files below one folder: that of the files,
+ * or the nearest that holds them all.
+ */
 function weightLayout(component: Component): { readonly locate: WeightLocator; readonly layout: string; readonly directory: string } {
+  const entries = component.graph.weights.map(({ key, shape }) => component.weights.require(key, shape));
+  const directory = commonFolder(entries.map(({ realPath }) => realPath)) ?? component.weights.directory;
   const located = new Map<string, ReturnType<WeightLocator>>();
-  const directories = new Set<string>();
-  for (const { key, shape } of component.graph.weights) {
-    const entry = component.weights.require(key, shape);
+  for (const entry of entries) {
+    const { name, shape, offset: offsetBytes, sizeBytes, realPath } = entry;
     const dtype = tensorDType(entry);
-    if (dtype === undefined) throw new Error(`${key} has dtype ${entry.dtype} although it was checked`);
-    directories.add(dirname(entry.realPath));
-    located.set(key, { dtype, shape, file: basename(entry.realPath), offsetBytes: entry.offset, sizeBytes: entry.sizeBytes });
-  }
-  const [directory = component.weights.directory, ...others] = directories;
-  if (others.length > 0) {
-    throw new SdxlError(
-      'WEIGHTS_INVALID',
-      `the files of ${component.weights.directory} lie in several folders: ${[...directories].join(', ')}`,
-      {
-        fields: { directories: [...directories] },
-      },
-    );
+    if (dtype === undefined) throw new Error(`${name} has dtype ${entry.dtype} although it was checked`);
+    located.set(name, { dtype, shape, file: relative(directory, realPath), offsetBytes, sizeBytes });
   }
   const locate: WeightLocator = (key) => {
     const location = located.get(key);
@@ -138,4 +131,16 @@ function weightLayout(component: Component): { readonly locate: WeightLocator; r
     return location;
   };
   return { locate, layout: JSON.stringify([...located]), directory };
+}
+
+/** The deepest folder that all files lie below; undefined where there are none. */
+function commonFolder(files: readonly string[]): string | undefined {
+  let common: readonly string[] | undefined;
+  for (const folder of new Set(files.map((file) => dirname(file)))) {
+    const parts = folder.split(sep);
+    const known: readonly string[] = common ?? parts;
+    const differs = known.findIndex((part, index) => part !== parts[index]);
+    common = differs === -1 ? known : known.slice(0, differs);
+  }
+  return common === undefined ? undefined : common.join(sep) || sep;
 }

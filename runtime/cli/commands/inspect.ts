@@ -34,7 +34,7 @@ export function addInspectCommand(program: Command, context: Context): void {
   command.addHelpText('after', examples('sdxl inspect --model ./sdxl-base -n 2', 'sdxl inspect --model ./sdxl-base -n 2 --graph unet'));
   command.action(async ({ graph, ...options }: JobOptions & { readonly graph?: keyof typeof graphNames }) => {
     const { spec } = jobFromOptions({ ...options, prompt: '-' }, context.environment);
-    await using model = await openModel(spec.model.path);
+    await using model = await openModel(spec.model);
     const mesh = meshOf(spec);
     checkRequest(model, toJobRequest({ name: '', spec }).first, mesh);
     const { components } = planComponents(model, mesh, 0);

@@ -26,6 +26,10 @@ type ImageEvent = Extract<PipelineEvent, { type: 'image' }>;
 /** Fields of the job, which a file gives already. */
 const jobOptionNames = [
   'model',
+  'variant',
+  'tokenizer',
+  'configFrom',
+  'lora',
   'size',
   'height',
   'width',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -88,5 +88,23 @@ describe('a model that is not supported is refused by the name of the field', ()
         });
       },
     );
+  });
+});
+
+describe('a variant of the weights', () => {
+  it('is one that some component has', async () => {
+    const path = join(directory, 'variants');
+    await cp(fixture('random-sdxl'), path, { recursive: true });
+    const name = 'unet/diffusion_pytorch_model';
+    await rename(join(path, `${name}.safetensors`), join(path, `${name}.fp16.safetensors`));
+    for (const variant of [undefined, 'fp16']) {
+      await using model = await Model.open({ path, ...(variant === undefined ? {} : { variant }) });
+      assert.match(model.parts.unet.weights.files[0]?.path ?? '', /fp16\.safetensors$/);
+      assert.match(model.parts.vae.weights.files[0]?.path ?? '', /model\.safetensors$/);
+    }
+    await assert.rejects(Model.open({ path, variant: 'ema' }), {
+      code: 'MODEL_NOT_FOUND',
+      message: /no component has weights of the variant "ema", found fp16/,
+    });
   });
 });

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import { SdxlError, type ErrorCode } from '../../../runtime/errors/index.js';
 import {
   combineDigests,
@@ -133,7 +133,11 @@ test('refused index: no JSON', async () => {
 const absent: [string, string[], RegExp][] = [
   ['nothing', [], /expected diffusion_pytorch_model\.safetensors or .*found no weights/],
   ['pickled weights', [`${stem}.bin`], /found diffusion_pytorch_model\.bin; only safetensors/],
-  ['a variant', [`${stem}.fp16.safetensors`], /variants such as diffusion_pytorch_model\.fp16\.safetensors are not supported/],
+  [
+    'two variants',
+    [`${stem}.fp16.safetensors`, `${stem}.bf16.safetensors`],
+    /name one of the variants bf16, fp16 \(spec\.model\.variant, --variant\)/,
+  ],
   ['another stem', ['model.safetensors'], /found model\.safetensors; only safetensors in the diffusers layout/],
 ];
 for (const [name, files, message] of absent) {
@@ -246,3 +250,41 @@ function failure(code: ErrorCode, message: RegExp): (error: unknown) => true {
     return true;
   };
 }
+
+describe('a variant', () => {
+  /** Reads the value of `a`, which tells the files apart. */
+  async function read(files: Readonly<Record<string, number>>, variant?: string): Promise<number | undefined> {
+    const path = await newFolder();
+    for (const [name, content] of Object.entries(files)) {
+      if (name.endsWith('.json')) await writeFile(join(path, name), JSON.stringify({ weight_map: { a: `shard-${content}.safetensors` } }));
+      else await writeSafetensors(join(path, name), [value('a', content)]);
+    }
+    await using weights = await WeightsDirectory.open(path, { stem, ...(variant === undefined ? {} : { variant }) });
+    return (await weights.readFloat32('a')).data[0];
+  }
+  const half = `${stem}.fp16.safetensors`;
+
+  test('is read where it is asked for; the plain files are where nothing is', async () => {
+    assert.equal(await read({ [single]: 1, [half]: 2 }), 1);
+    assert.equal(await read({ [single]: 1, [half]: 2 }, 'fp16'), 2);
+  });
+  test('is read where it alone is there', async () => {
+    assert.equal(await read({ [half]: 2 }), 2);
+  });
+  test('that a component lacks leaves the plain files', async () => {
+    assert.equal(await read({ [single]: 1 }, 'fp16'), 1);
+    await assert.rejects(read({ [half]: 2 }, 'bf16'), {
+      code: 'MODEL_NOT_FOUND',
+      message: /expected .*\.bf16\.safetensors.*one of the variants fp16/,
+    });
+  });
+  test('may be sharded, by either spelling of its index', async () => {
+    for (const name of [`${single}.index.fp16.json`, `${stem}.fp16.safetensors.index.json`]) {
+      assert.equal(await read({ [index]: 1, 'shard-1.safetensors': 1, 'shard-2.safetensors': 2, [name]: 2 }, 'fp16'), 2);
+      assert.equal(await read({ [index]: 1, 'shard-1.safetensors': 1, 'shard-2.safetensors': 2, [name]: 2 }), 1);
+      assert.equal(await read({ [name]: 2, 'shard-2.safetensors': 2 }), 2);
+    }
+    const legacy = { [`${stem}.fp16-00001-of-00002.safetensors`]: 3, [single]: 1 };
+    assert.equal(await read(legacy, 'fp16'), 1);
+  });
+});
