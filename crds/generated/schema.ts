@@ -77,6 +77,13 @@ export const sdxlJobSchema: StructuralSchema = {
             '\'cfgDegree 2 needs guidanceScale above 1, found "%s": without guidance there is no second branch to compute, so set cfgDegree to 1\' .format([self.guidanceScale])',
         },
         {
+          rule: "self.parallelism.mode == 'Synchronous' || self.parallelism.patchDegree > 1",
+          fieldPath: '.parallelism.mode',
+          message: 'a mode other than Synchronous needs patchDegree above 1',
+          messageExpression:
+            "'mode %s needs patchDegree above 1: with one stripe there are no neighbours whose activations could be old, so set mode to Synchronous' .format([self.parallelism.mode])",
+        },
+        {
           rule: '!has(self.negativePrompt) || double(self.guidanceScale) > 1.0',
           fieldPath: '.negativePrompt',
           message: 'negativePrompt has no effect unless guidanceScale is above 1',
@@ -402,11 +409,21 @@ export const sdxlJobSchema: StructuralSchema = {
             },
             mode: {
               type: 'string',
-              enum: ['Synchronous'],
+              enum: ['Synchronous', 'SyncGn', 'CorrectedAsyncGn', 'StaleGn', 'SeparateGn', 'NoSync'],
               maxLength: 32,
               default: 'Synchronous',
               description:
-                "When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank.",
+                "When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank. The others displace: after the warm-up a step uses the neighbours' activations of the step before, which travel while it computes, so the images differ a little. They treat the statistics of GroupNorm differently: `SyncGn` waits for the fresh ones, `CorrectedAsyncGn` moves the old ones by this rank's own change, `StaleGn` takes the neighbours' old ones, `SeparateGn` only its own. `NoSync` is `SeparateGn` without any exchange after the warm-up. All but `Synchronous` need patchDegree above 1.",
+              example: 'CorrectedAsyncGn',
+            },
+            warmupSteps: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 1000,
+              default: 4,
+              description:
+                'Steps counted from 0 up to and including this one are synchronous in every mode, so 4 makes five of them. Without effect with mode `Synchronous`.',
             },
           },
         },

@@ -177,8 +177,10 @@ export interface SdxlJobSpecParallelism {
   readonly patchDegree: number;
   /** Ranks of each pod. The job has cfgDegree x patchDegree / ranksPerPod pods, which start and end together. Left out, all ranks share one pod. */
   readonly ranksPerPod?: number;
-  /** When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank. Default: "Synchronous". */
-  readonly mode: 'Synchronous';
+  /** When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank. The others displace: after the warm-up a step uses the neighbours' activations of the step before, which travel while it computes, so the images differ a little. They treat the statistics of GroupNorm differently: `SyncGn` waits for the fresh ones, `CorrectedAsyncGn` moves the old ones by this rank's own change, `StaleGn` takes the neighbours' old ones, `SeparateGn` only its own. `NoSync` is `SeparateGn` without any exchange after the warm-up. All but `Synchronous` need patchDegree above 1. Default: "Synchronous". */
+  readonly mode: 'Synchronous' | 'SyncGn' | 'CorrectedAsyncGn' | 'StaleGn' | 'SeparateGn' | 'NoSync';
+  /** Steps counted from 0 up to and including this one are synchronous in every mode, so 4 makes five of them. Without effect with mode `Synchronous`. Default: 4. */
+  readonly warmupSteps: number;
 }
 
 /** Where the images go. */

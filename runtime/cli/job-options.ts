@@ -6,6 +6,7 @@ import { Option, type Command } from 'commander';
 import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { localJob, type Environment, type LocalJob } from '../launch/index.js';
+import { patchModes } from '../parallel/index.js';
 import { integer, integerIn } from './numbers.js';
 
 /** One `--lora`. */
@@ -33,6 +34,8 @@ export interface JobOptions {
   readonly ranks?: number;
   readonly cfgDegree?: number;
   readonly patchDegree?: number;
+  readonly mode?: string;
+  readonly warmupSteps?: number;
   readonly backend?: string;
 }
 
@@ -54,6 +57,8 @@ const optionOf: Readonly<Record<string, string>> = {
   'spec.output.path': '--output',
   'spec.parallelism.cfgDegree': '--cfg-degree',
   'spec.parallelism.patchDegree': '--patch-degree',
+  'spec.parallelism.mode': '--mode',
+  'spec.parallelism.warmupSteps': '--warmup-steps',
   'spec.backend': '--backend',
 };
 
@@ -78,6 +83,12 @@ export function addMeshOptions(command: Command): Command {
     .option('-n, --ranks <count>', 'ranks to spread each image over', integerIn(1, 64))
     .option('--cfg-degree <1|2>', '2: guidance branches on different ranks (default: 1)', integer)
     .option('--patch-degree <count>', 'stripes of the image (default: ranks / cfg-degree)', integer);
+}
+
+export function addModeOptions(command: Command): Command {
+  return command
+    .option('--mode <name>', `when stripes learn of each other: ${patchModes.join(', ')} (default: Synchronous)`)
+    .option('--warmup-steps <count>', 'steps before displaced ones, one less than are synchronous (default: 4)', integer);
 }
 
 export function addImageOptions(command: Command): Command {
@@ -119,7 +130,7 @@ export function jobFromOptions(options: JobOptions, environment: Environment): L
     guidanceScale: options.guidanceScale,
     numImages: options.numImages,
     backend: options.backend,
-    parallelism: { cfgDegree, patchDegree },
+    parallelism: { cfgDegree, patchDegree, mode: options.mode, warmupSteps: options.warmupSteps },
     output: { path: options.output },
   };
   const given = withoutUndefined({ apiVersion, kind, metadata: { name: 'command-line' }, spec });

@@ -4,7 +4,7 @@
  * The life of an engine: `Backend.prepare` lowers a sharded graph and publishes the result in the engine cache (or finds it
  * there); `Backend.load` makes it ready to run on this rank; `Executor.run` runs it with named host tensors.
  */
-import type { Graph } from '../graph/index.js';
+import type { Displacement, Graph } from '../graph/index.js';
 import type { Tensor } from '../tensor/index.js';
 import type { WeightsDirectory } from '../weights/index.js';
 import type { Plan } from './partition.js';
@@ -29,11 +29,12 @@ export interface Engine {
   readonly buildSeconds: number;
 }
 
-/** Time of one run: inside the backend, and waiting in exchanges by operation label. */
+/** Time of one run: inside the backend, and waiting in exchanges. What overlaps with computing is not waited for. */
 export interface RunTiming {
   readonly totalSeconds: number;
   readonly computeSeconds: number;
   readonly exchangeSeconds: number;
+  /** Exchanges this rank sent. */
   readonly exchanges: number;
   /** Bytes this rank sent. */
   readonly sentBytes: number;
@@ -45,14 +46,40 @@ export interface RunResult {
   readonly timing: RunTiming;
 }
 
+/**
+ * - `fresh`: every exchange is waited for.
+ * - `displaced`: exchanges are as the displacement says.
+ * - `last`: as `displaced`, and nothing is sent for a run that will not come.
+ */
+export type RunKind = 'fresh' | 'displaced' | 'last';
+
+/**
+ * The runs of one image in their order, and what they leave to each other: what the peers sent last, and what is under way. Every
+ * rank makes the same runs in the same order.
+ */
+export interface DisplacedRuns {
+  /** As {@link Executor.run}; a first run must be `fresh`. Also rejects when an exchange that an earlier run left under way fails. */
+  run(inputs: Readonly<Record<string, Tensor>>, kind: RunKind, signal?: AbortSignal): Promise<RunResult>;
+  /**
+   * Waits for what is under way, in the order it was sent, so that the next image starts with nothing outstanding; after a `last`
+   * run there is nothing. Rejects as `run` does. Idempotent.
+   */
+  end(): Promise<void>;
+}
+
 export interface Executor {
   readonly plan: Plan;
   /**
    * Runs once. Inputs by the graph's names; shapes bind its symbols (SIZE_INVALID where they don't fit). Rejects with the
    * communicator's error when a peer fails, with ENGINE_RUN_FAILED when the backend does, and with the signal's reason.
-   * Runs of one executor do not overlap.
+   * Every exchange is fresh. Runs of one executor do not overlap.
    */
   run(inputs: Readonly<Record<string, Tensor>>, signal?: AbortSignal): Promise<RunResult>;
+  /**
+   * Opens the state of one image whose later runs are displaced; one at a time. What it holds follows from the sizes of its first
+   * run, which all others share.
+   */
+  displace(displacement: Displacement): DisplacedRuns;
   /** Frees sessions and weights. Idempotent. */
   close(): Promise<void>;
 }

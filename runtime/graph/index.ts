@@ -16,6 +16,7 @@ export {
   type SymbolValues,
 } from './dim.js';
 export { type CollectiveGroup, type CollectivePayload, type OpName, type OpParams, type Padding, type TensorType } from './ops.js';
+export type { CollectiveLabel, Displacement, ExchangeTiming, MomentsRule } from './displacement.js';
 export { typeOf, type Graph, type GraphInput, type GraphOutput, type GraphWeight, type Node, type NodeOf, type ValueId } from './graph.js';
 export { GraphBuilder, type Value } from './builder.js';
 export { verify } from './verify.js';

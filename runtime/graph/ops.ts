@@ -9,6 +9,7 @@
  */
 import type { DType } from '../tensor/index.js';
 import { addDims, equalDims, equalShapes, floorDivDim, mulDims, printShape, productOfDims, type Dim } from './dim.js';
+import type { CollectiveLabel } from './displacement.js';
 
 export interface TensorType {
   readonly dtype: DType;
@@ -28,10 +29,12 @@ export type CollectiveGroup = 'patch' | 'world';
 /**
  * What one payload of a collective does with its value.
  * - `allGather`: concatenates the ranks' values along `axis`, in rank order.
+ * - `moments`: gathers `[1, b, groups, 2]` along axis 0; apart from `allGather` because displaced runs join moments by a rule.
  * - `neighbors`: input `[2, …]`; index 0 goes to the previous rank of the group and index 1 to the next. Output `[2, …]`:
  *   index 0 came from the previous rank, index 1 from the next; zeros at the ends of the row of ranks.
  */
-export type CollectivePayload = { readonly kind: 'allGather'; readonly axis: number } | { readonly kind: 'neighbors' };
+export type CollectivePayload =
+  { readonly kind: 'allGather'; readonly axis: number } | { readonly kind: 'moments' } | { readonly kind: 'neighbors' };
 
 export interface OpParams {
   // Linear algebra.
@@ -98,7 +101,7 @@ export interface OpParams {
   collective: {
     readonly group: CollectiveGroup;
     readonly ranks: number;
-    readonly label: string;
+    readonly label: CollectiveLabel;
     readonly payloads: readonly CollectivePayload[];
   };
 }
@@ -227,11 +230,16 @@ const shapeRules: { readonly [Op in OpName]: ShapeRule<Op> } = {
     if (payloads.length !== inputs.length) throw new ShapeError(`${String(payloads.length)} payloads for ${String(inputs.length)} values`);
     return payloads.map((payload, position) => {
       const x = at(inputs, position);
-      if (payload.kind === 'allGather') {
-        return { dtype: x.dtype, shape: x.shape.with(payload.axis, mulDims(dim(x, payload.axis), ranks)) };
+      switch (payload.kind) {
+        case 'allGather':
+          return { dtype: x.dtype, shape: x.shape.with(payload.axis, mulDims(dim(x, payload.axis), ranks)) };
+        case 'moments':
+          sameShape([dim(x, 0), dim(x, 3)], [1, 2], 'the outer axes of moments');
+          return { dtype: x.dtype, shape: x.shape.with(0, ranks) };
+        case 'neighbors':
+          same(dim(x, 0), 2, 'the leading axis of a neighbour payload');
+          return x;
       }
-      same(dim(x, 0), 2, 'the leading axis of a neighbour payload');
-      return x;
     });
   },
 };

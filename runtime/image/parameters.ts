@@ -12,6 +12,8 @@ export interface ImageParameters {
   readonly guidanceScale: number;
   readonly width: number;
   readonly height: number;
+  /** How bands of rows learnt of each other where it was not synchronous: then the pixels depend on it, and on the number of bands. */
+  readonly patches?: { readonly mode: string; readonly warmupSteps: number; readonly patchDegree: number };
   /** Class name of the scheduler. */
   readonly scheduler: string;
   /** The model as the user named it. */

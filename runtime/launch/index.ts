@@ -7,7 +7,7 @@ export { localJob, type LocalJob, type LocalSpec } from './cluster-fields.js';
 export { readBudget, threadsPerRank, type Budget } from './budget.js';
 export { readEnvironment, terminationLogPath, type Environment } from './environment.js';
 export { jobName, launch, openModel, type LaunchFacts, type LaunchObserver, type LaunchOptions } from './launch.js';
-export { meshOf, toJobRequest } from './job-request.js';
+export { meshOf, patchTimingOf, toJobRequest } from './job-request.js';
 export { formatBytes } from './memory-check.js';
 export type { RankMessage, Task } from './messages.js';
 export { writeTerminationLog } from './termination-log.js';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import type { SdxlJobSpec } from '../../crds/index.js';
 import type { Mesh } from '../parallel/index.js';
-import type { JobRequest, ModelSource } from '../pipeline/index.js';
+import type { JobRequest, ModelSource, PatchTiming } from '../pipeline/index.js';
 import type { LocalSpec } from './cluster-fields.js';
 
 export interface NamedJob {
@@ -36,7 +36,13 @@ export function modelSource({ path, variant, tokenizer, configFrom, loras }: Loc
   };
 }
 
+/** Undefined: every step is synchronous. */
+export function patchTimingOf({ parallelism: { mode, warmupSteps } }: SdxlJobSpec): PatchTiming | undefined {
+  return mode === 'Synchronous' ? undefined : { mode, warmupSteps };
+}
+
 export function toJobRequest({ name, spec }: NamedJob): JobRequest {
+  const patches = patchTimingOf(spec);
   return {
     name,
     numImages: spec.numImages,
@@ -50,6 +56,7 @@ export function toJobRequest({ name, spec }: NamedJob): JobRequest {
       numInferenceSteps: spec.numInferenceSteps,
       guidanceScale: Number(spec.guidanceScale),
       seed: BigInt(spec.seed),
+      ...(patches === undefined ? {} : { patches }),
     },
   };
 }

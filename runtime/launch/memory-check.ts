@@ -2,7 +2,7 @@
 import type { SdxlJobSpec } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { estimateMemory, type Model, type ModelComponents } from '../pipeline/index.js';
-import { meshOf } from './job-request.js';
+import { meshOf, patchTimingOf } from './job-request.js';
 
 export interface MemoryBudget {
   readonly bytes: number;
@@ -14,7 +14,7 @@ export interface MemoryBudget {
 export function checkMemory(model: Model, components: ModelComponents, spec: SdxlJobSpec, localRanks: number, budget: MemoryBudget): void {
   const guided = Number(spec.guidanceScale) > 1;
   const { height, width } = spec;
-  const estimate = estimateMemory(model, components, meshOf(spec), { height, width, guided });
+  const estimate = estimateMemory(model, components, meshOf(spec), { height, width, guided, patches: patchTimingOf(spec) });
   const needed = estimate.totalBytes * localRanks;
   if (needed <= budget.bytes) return;
   const { textEncoder, textEncoder2, unet, vaeDecoder } = estimate.weightBytes;
@@ -23,6 +23,7 @@ export function checkMemory(model: Model, components: ModelComponents, spec: Sdx
     'text encoders': textEncoder + textEncoder2,
     'VAE decoder': vaeDecoder,
     activations: estimate.activationBytes,
+    ...(estimate.keptBytes === 0 ? {} : { 'kept exchanges': estimate.keptBytes }),
     process: estimate.overheadBytes,
   }).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
   const one = `${formatBytes(estimate.totalBytes)} (${parts.join(', ')})`;

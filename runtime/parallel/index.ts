@@ -3,4 +3,5 @@
  * model a graph is nor how bytes travel.
  */
 export { checkSize, decodeMesh, placeInMesh, printMesh, worldSize, type Mesh, type MeshPlace } from './mesh.js';
+export { displacementOf, isWarmup, patchModes, type PatchMode } from './displacement.js';
 export { shard } from './shard.js';

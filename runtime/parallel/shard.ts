@@ -136,7 +136,7 @@ class ShardingPass {
       `${node.name}.exchange`,
       { group: 'patch', ranks: this.#mesh.patch, label: rows === 0 ? 'group_norm' : 'group_norm_halo' },
       [
-        ...(moments === undefined ? [] : [{ value: moments, payload: { kind: 'allGather', axis: 0 } as const }]),
+        ...(moments === undefined ? [] : [{ value: moments, payload: { kind: 'moments' } as const }]),
         ...boundary.map((value) => ({ value, payload: { kind: 'neighbors' } as const })),
       ],
     );

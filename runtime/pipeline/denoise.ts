@@ -1,16 +1,19 @@
 /** The denoising loop of one image on a mesh: every rank keeps the whole latents and runs its own band and branch. */
-import type { Executor } from '../engine/index.js';
+import type { Executor, RunKind } from '../engine/index.js';
 import { SdxlError } from '../errors/index.js';
-import type { Mesh } from '../parallel/index.js';
+import { displacementOf, isWarmup, type Mesh } from '../parallel/index.js';
 import type { LinearStepRun, Schedule } from '../schedulers/index.js';
 import { float32, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
 import type { Conditioning } from './conditioning.js';
 import type { PipelineObserver } from './events.js';
+import type { PatchTiming } from './request.js';
 
 export interface DenoiseOptions {
   readonly unet: Executor;
   readonly mesh: Mesh;
+  /** Undefined: synchronous. */
+  readonly patches: PatchTiming | undefined;
   readonly rank: number;
   readonly schedule: Schedule;
   readonly run: LinearStepRun;
@@ -25,21 +28,22 @@ export interface DenoiseOptions {
 
 /** Latents `[1, c, h, w]` at the schedule's first noise level → latents without noise. Throws IMAGE_NOT_FINITE naming the step. */
 export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): Promise<Tensor<'f32'>> {
-  const { unet, mesh, rank, schedule, run, conditioning, guidanceScale, image, observer, signal } = options;
+  const { unet, mesh, patches, rank, schedule, run, conditioning, guidanceScale, image, observer, signal } = options;
   const localBranches = conditioning.encoder_hidden_states.shape[0] ?? 1;
   const steps = schedule.timesteps.length;
+  const displacement = patches === undefined || mesh.patch === 1 ? undefined : displacementOf(patches.mode);
+  const displaced = displacement === undefined ? undefined : unet.displace(displacement);
   let sample = latents.data;
   for (let index = 0; index < steps; index++) {
     const started = performance.now();
     const scaled = float32(latents.shape, run.scaleModelInput(sample, index));
-    const { outputs, timing } = await unet.run(
-      {
-        ...conditioning,
-        ...bandInputs('sample', repeatBatch(scaled, localBranches), mesh, rank),
-        timestep: float32([1], schedule.timesteps.slice(index, index + 1)),
-      },
-      signal,
-    );
+    const inputs = {
+      ...conditioning,
+      ...bandInputs('sample', repeatBatch(scaled, localBranches), mesh, rank),
+      timestep: float32([1], schedule.timesteps.slice(index, index + 1)),
+    };
+    const kind: RunKind = isWarmup(index, patches?.warmupSteps ?? steps) ? 'fresh' : index + 1 < steps ? 'displaced' : 'last';
+    const { outputs, timing } = await (displaced === undefined ? unet.run(inputs, signal) : displaced.run(inputs, kind, signal));
     const noise = joinBands(floatOutput(outputs, 'out_sample'), mesh);
     const guided = guidanceScale === undefined ? noise.data : guide(noise, guidanceScale);
     checkFinite(guided, index, steps);
@@ -48,6 +52,7 @@ export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): 
     const seconds = (performance.now() - started) / 1000;
     observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds, exchanges, sentBytes });
   }
+  await displaced?.end();
   return float32(latents.shape, sample);
 }
 

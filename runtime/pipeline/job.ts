@@ -80,10 +80,11 @@ async function writeOne(
   return seconds;
 }
 
-function parametersOf(request: ImageRequest, { model, modelDigest }: JobOptions): ImageParameters {
-  const { negativePrompt, ...rest } = request;
+function parametersOf(request: ImageRequest, { model, modelDigest, mesh }: JobOptions): ImageParameters {
+  const { negativePrompt, patches, ...rest } = request;
   return {
     ...rest,
+    ...(patches === undefined ? {} : { patches: { ...patches, patchDegree: mesh.patch } }),
     ...(negativePrompt === undefined ? {} : { negativePrompt }),
     scheduler: model.parts.scheduler.className,
     model: model.parts.directory,

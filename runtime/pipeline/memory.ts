@@ -1,16 +1,19 @@
 /** How much memory a rank will need, estimated from the graphs before anything is loaded. */
 import type { Component } from '../engine/index.js';
-import { evaluateShape, type Graph, type SymbolValues, type ValueId } from '../graph/index.js';
+import { evaluateShape, type Displacement, type Graph, type SymbolValues, type ValueId } from '../graph/index.js';
 import { byteLength } from '../tensor/index.js';
 import type { Model } from './model.js';
 import type { ModelComponents } from './components.js';
-import type { Mesh } from '../parallel/index.js';
+import type { PatchTiming } from './request.js';
+import { displacementOf, type Mesh } from '../parallel/index.js';
 
 export interface MemoryEstimate {
   /** Weights as the backend holds them. */
   readonly weightBytes: Readonly<Record<keyof ModelComponents, number>>;
   /** The largest sum of activations alive at once, over all components. */
   readonly activationBytes: number;
+  /** What displaced steps keep of their exchanges from one to the next. */
+  readonly keptBytes: number;
   /** Process, runtime libraries, exchange buffers. */
   readonly overheadBytes: number;
   readonly totalBytes: number;
@@ -24,12 +27,15 @@ const overheadBytes = 512 * 2 ** 20;
  */
 const activationFactor = 4;
 
-/** For one rank computing in fp32. `guided`: whether guidance doubles the batch of a rank that runs both branches. */
+/**
+ * For one rank computing in fp32. `guided`: whether guidance doubles the batch of a rank that runs both branches; `patches` undefined:
+ * synchronous.
+ */
 export function estimateMemory(
   model: Model,
   components: ModelComponents,
   mesh: Mesh,
-  size: { readonly height: number; readonly width: number; readonly guided: boolean },
+  size: { readonly height: number; readonly width: number; readonly guided: boolean; readonly patches?: PatchTiming | undefined },
 ): MemoryEstimate {
   const weights = (component: Component): number => component.graph.weights.reduce((sum, { shape }) => sum + byteLength('f32', shape), 0);
   const factor = model.vaeScaleFactor;
@@ -47,8 +53,21 @@ export function estimateMemory(
   };
   const networks = [peakActivations(components.unet.graph, unet), peakActivations(components.vaeDecoder.graph, vae)];
   const activationBytes = activationFactor * Math.max(...networks);
-  const totalBytes = Object.values(weightBytes).reduce((sum, bytes) => sum + bytes, 0) + activationBytes + overheadBytes;
-  return { weightBytes, activationBytes, overheadBytes, totalBytes };
+  const displacement = size.patches === undefined ? undefined : displacementOf(size.patches.mode);
+  const keptBytes = displacement === undefined ? 0 : keptExchanges(components.unet.graph, unet, displacement);
+  const totalBytes = Object.values(weightBytes).reduce((sum, bytes) => sum + bytes, 0) + activationBytes + keptBytes + overheadBytes;
+  return { weightBytes, activationBytes, keptBytes, overheadBytes, totalBytes };
+}
+
+/** What every rank of the group sends in exchanges that may lag, held by each; of rows only the neighbours', which is little less. */
+function keptExchanges(graph: Graph, symbols: SymbolValues, { timing }: Displacement): number {
+  return graph.nodes.reduce((sum, node) => {
+    if (node.op !== 'collective' || timing[node.params.label] === 'fresh') return sum;
+    const types = node.outputs.map((output) => graph.types.get(output));
+    return (
+      sum + types.reduce((bytes, type) => bytes + (type === undefined ? 0 : byteLength(type.dtype, evaluateShape(type.shape, symbols))), 0)
+    );
+  }, 0);
 }
 
 /** Bytes alive at once when nodes run in order and every value is freed after its last reader. */

@@ -87,6 +87,7 @@ export class Pipeline {
       denoise(initial, {
         unet: this.#executors.unet,
         mesh,
+        patches: request.patches,
         rank,
         schedule,
         run: new LinearStepRun(schedule, generator),

@@ -1,3 +1,12 @@
+import type { PatchMode } from '../parallel/index.js';
+
+/** When bands of rows learn of each other; see parallel/displacement.ts. */
+export interface PatchTiming {
+  readonly mode: PatchMode;
+  /** Steps 0 … warmupSteps of an image are synchronous whatever the mode. */
+  readonly warmupSteps: number;
+}
+
 /** One image to make, every parameter resolved. */
 export interface ImageRequest {
   readonly prompt: string;
@@ -11,6 +20,8 @@ export interface ImageRequest {
   readonly guidanceScale: number;
   /** 0 … 2⁶⁴ − 1. */
   readonly seed: bigint;
+  /** Undefined: every step is synchronous, and the image that of one rank. */
+  readonly patches?: PatchTiming;
 }
 
 /** A job's images: image i has the seed `first.seed + i` and a generator of its own. */

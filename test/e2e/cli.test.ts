@@ -218,6 +218,11 @@ test('inspect shows parameters, segments and exchanges of a mesh, and a graph', 
   assert.equal(shown.code, 0, shown.stderr);
   assert.match(shown.stdout, /\| unet +\| +570,644 \| +\d+ \| +68 \| +68 \| /u);
   assert.match(shown.stdout, /\| unet +\| group_norm_halo +\| +35 \|/u);
+  assert.doesNotMatch(shown.stdout, /stale|kept/u);
+  const displaced = await sdxl(['inspect', '--model', model, '--size', '128', '-n', '2', '--mode', 'SyncGn'], { cwd: workspace.path });
+  assert.match(displaced.stdout, /\| unet +\| key_value +\| +\d+ \| +[\d.]+ \| +stale +\|/u);
+  assert.match(displaced.stdout, /\| unet +\| group_norm_halo +\| +\d+ \| +[\d.]+ \| +fresh +\|/u);
+  assert.match(displaced.stdout, /and kept exchanges \d+\.\d [KM]iB/u);
   const graph = await sdxl(['inspect', '--model', model, '--size', '128', '--graph', 'vae_decoder'], { cwd: workspace.path });
   assert.match(graph.stdout, /^graph vae_decoder \(/u);
 });

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { decode } from 'fast-png';
 import { fixture } from '../support/fixtures.js';
 import { freePort } from '../support/gang.js';
-import { Sdxl, sdxl, smallJob, Workspace } from '../support/sdxl.js';
+import { Sdxl, sdxl, smallJob, Workspace, type Finished } from '../support/sdxl.js';
 
 const model = fixture('random-sdxl');
 let workspace: Workspace;
@@ -171,6 +171,22 @@ test('bench prints the columns of the reference, and JSON', async () => {
   const [one, two] = results;
   assert.equal(one?.step.exchangesPerStep, 0);
   assert(two !== undefined && two.step.exchangesPerStep > 0 && two.step.sentBytesPerStep > 0);
+});
+
+test('a displaced mode makes an image of its own, from the same engines, which another mode does not take for its own', async () => {
+  const displaced = (mode: string, ...more: string[]): Promise<Finished> =>
+    sdxl(smallJob(model, '-n', '2', '--output', 'stale.png', '--warmup-steps', '1', '--mode', mode, ...more), { cwd: workspace.path, env });
+  const first = await displaced('StaleGn');
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(first.stderr, /engine unet: cached/u);
+  const image = await pixels(workspace.file('stale.png'));
+  assert.notDeepEqual(image, await pixels(workspace.file('one.png')));
+  const record = JSON.parse(await readFile(workspace.file('stale.json'), 'utf8')) as Record<string, unknown>;
+  assert.deepEqual(record['patches'], { mode: 'StaleGn', warmupSteps: 1, patchDegree: 2 });
+  assert.match((await displaced('StaleGn', '--resume')).stdout, /stale\.png \(kept\)/u);
+  const other = await displaced('NoSync', '--resume');
+  assert.doesNotMatch(other.stdout, /kept/u);
+  assert.notDeepEqual(await pixels(workspace.file('stale.png')), image);
 });
 
 test('a damaged engine is told of and built again', async () => {

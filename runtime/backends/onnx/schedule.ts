@@ -2,8 +2,16 @@
  * A plan made concrete for one set of sizes and one rank: which buffer every value lives in, which bytes each exchange moves.
  * Plain data, so that it can be posted to the worker, which then follows it without knowing graphs or meshes.
  */
-import type { Plan } from '../../engine/index.js';
-import { evaluateDim, evaluateShape, typeOf, type NodeOf, type SymbolValues, type ValueId } from '../../graph/index.js';
+import type { MomentsPlace, Plan } from '../../engine/index.js';
+import {
+  evaluateDim,
+  evaluateShape,
+  typeOf,
+  type CollectiveLabel,
+  type NodeOf,
+  type SymbolValues,
+  type ValueId,
+} from '../../graph/index.js';
 import { byteLength, type DType } from '../../tensor/index.js';
 import { BufferPlan } from './buffer-plan.js';
 import type { ShapeInput } from './lower.js';
@@ -38,21 +46,32 @@ export interface Range {
   readonly bytes: number;
 }
 
+/** Moments that were gathered: where, and where this rank's own were packed for the exchange before. */
+export interface GatheredMoments extends MomentsPlace {
+  readonly buffer: number;
+  readonly bytes: number;
+  /** Offset in the shared area. */
+  readonly packedAt: number;
+  readonly packedBytes: number;
+}
+
 export interface ExchangeStep {
   readonly kind: 'exchange';
   readonly tag: number;
-  readonly label: string;
+  readonly label: CollectiveLabel;
   /** Before the exchange: payloads into the shared area. */
   readonly pack: readonly Copy[];
   /** After it: what arrived, this rank's own part, and zeros at the image's edges. */
   readonly unpack: readonly Copy[];
   readonly sends: readonly Range[];
   readonly receives: readonly Range[];
+  readonly moments?: GatheredMoments;
 }
 
 export interface Schedule {
   readonly bufferBytes: readonly number[];
   readonly sharedBytes: number;
+  readonly exchanges: number;
   readonly inputs: readonly Binding[];
   readonly outputs: readonly Binding[];
   readonly steps: readonly (SegmentStep | ExchangeStep)[];
@@ -65,7 +84,17 @@ export interface Groups {
   readonly world: readonly number[];
 }
 
-export function schedulePlan(plan: Plan, shapeInputs: readonly (readonly ShapeInput[])[], symbols: SymbolValues, groups: Groups): Schedule {
+/**
+ * Exchanges of the labels in `kept` get a part of the shared area each, which holds what was sent and received from one run to the
+ * next; all others use the same part in turn.
+ */
+export function schedulePlan(
+  plan: Plan,
+  shapeInputs: readonly (readonly ShapeInput[])[],
+  symbols: SymbolValues,
+  groups: Groups,
+  kept: ReadonlySet<CollectiveLabel> = new Set(),
+): Schedule {
   const { graph } = plan;
   const sizeOf = (value: ValueId): number => {
     const { dtype, shape } = typeOf(graph, value);
@@ -76,11 +105,16 @@ export function schedulePlan(plan: Plan, shapeInputs: readonly (readonly ShapeIn
     const { dtype, shape } = typeOf(graph, value);
     return { name, buffer: buffers.of(value), dtype, shape: evaluateShape(shape, symbols) };
   };
-  let sharedBytes = 0;
+  const exchangeAt = (tag: number, node: NodeOf<'collective'>, start: number): ScheduledExchange =>
+    scheduleExchange({ tag, node, plan, symbols, groups, start, bufferOf: (value) => buffers.of(value) });
+  const exchanges = plan.steps.filter((step) => step.kind === 'exchange');
+  const passing = exchanges.filter(({ node }) => !kept.has(node.params.label)).map(({ tag, node }) => exchangeAt(tag, node, 0).end);
+  let sharedBytes = Math.max(0, ...passing);
   const steps = plan.steps.map((step): SegmentStep | ExchangeStep => {
     if (step.kind === 'exchange') {
-      const exchange = scheduleExchange(step.tag, step.node, plan, symbols, groups, (value) => buffers.of(value));
-      sharedBytes = Math.max(sharedBytes, exchange.sharedBytes);
+      const keeps = kept.has(step.node.params.label);
+      const exchange = exchangeAt(step.tag, step.node, keeps ? sharedBytes : 0);
+      if (keeps) sharedBytes = exchange.end;
       return exchange.step;
     }
     const segment = plan.segments[step.segment];
@@ -96,25 +130,42 @@ export function schedulePlan(plan: Plan, shapeInputs: readonly (readonly ShapeIn
   return {
     bufferBytes: buffers.sizes,
     sharedBytes,
+    exchanges: exchanges.length,
     inputs: graph.inputs.map(({ name, value }) => binding(name, value)),
     outputs: graph.outputs.map(({ name, value }) => binding(name, value)),
     steps,
   };
 }
 
-function scheduleExchange(
-  tag: number,
-  node: NodeOf<'collective'>,
-  plan: Plan,
-  symbols: SymbolValues,
-  groups: Groups,
-  bufferOf: (value: ValueId) => number,
-): { readonly step: ExchangeStep; readonly sharedBytes: number } {
+interface ScheduledExchange {
+  readonly step: ExchangeStep;
+  /** Where its part of the shared area ends. */
+  readonly end: number;
+}
+
+function scheduleExchange({
+  tag,
+  node,
+  plan,
+  symbols,
+  groups,
+  start,
+  bufferOf,
+}: {
+  readonly tag: number;
+  readonly node: NodeOf<'collective'>;
+  readonly plan: Plan;
+  readonly symbols: SymbolValues;
+  readonly groups: Groups;
+  readonly start: number;
+  readonly bufferOf: (value: ValueId) => number;
+}): ScheduledExchange {
   const group = groups[node.params.group];
   const position = group.indexOf(groups.rank);
   const [pack, unpack]: [Copy[], Copy[]] = [[], []];
   const [sends, receives]: [Range[], Range[]] = [[], []];
-  let end = 0;
+  let end = start;
+  let moments: GatheredMoments | undefined;
   const reserve = (bytes: number): number => {
     const offset = end;
     // Payloads start 16-byte aligned.
@@ -129,8 +180,12 @@ function scheduleExchange(
     const [from, to] = [bufferOf(source), bufferOf(target)];
     const mine = reserve(bytes);
     pack.push({ from: { buffer: from, offset: 0 }, to: { buffer: 'shared', offset: mine }, bytes });
-    if (payload.kind === 'allGather') {
-      const outer = dims.slice(0, payload.axis).reduce((product, dim) => product * dim, 1);
+    if (payload.kind === 'moments') {
+      moments = { buffer: to, bytes: bytes * group.length, packedAt: mine, packedBytes: bytes, ranks: group.length, position };
+    }
+    if (payload.kind !== 'neighbors') {
+      const axis = payload.kind === 'moments' ? 0 : payload.axis;
+      const outer = dims.slice(0, axis).reduce((product, dim) => product * dim, 1);
       const inner = bytes / outer;
       group.forEach((peer, place) => {
         const own = peer === groups.rank;
@@ -166,5 +221,6 @@ function scheduleExchange(
       unpack.push({ from: { buffer: 'shared', offset }, to: to2, bytes: half });
     }
   });
-  return { step: { kind: 'exchange', tag, label: node.params.label, pack, unpack, sends, receives }, sharedBytes: end };
+  const step = { kind: 'exchange', tag, label: node.params.label, pack, unpack, sends, receives } as const;
+  return { step: moments === undefined ? step : { ...step, moments }, end };
 }

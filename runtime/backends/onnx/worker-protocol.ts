@@ -1,6 +1,7 @@
 /** What the main thread and the ONNX worker say to each other. */
 import type { SerializedError } from '../../errors/index.js';
 import type { RunTiming } from '../../engine/index.js';
+import type { Displacement } from '../../graph/index.js';
 import type { DType, DTypeArrays, Shape } from '../../tensor/index.js';
 import type { Schedule } from './schedule.js';
 
@@ -23,16 +24,23 @@ export interface LoadRequest {
   readonly threads: number;
 }
 
+/** Control words, and the area payloads are exchanged in. */
+export interface SharedMemory {
+  readonly control: SharedArrayBuffer;
+  readonly payload: SharedArrayBuffer;
+}
+
 export interface RunRequest {
   readonly kind: 'run';
   readonly id: number;
   readonly executor: number;
-  /** Given when the sizes changed since the executor's last run. */
+  /** Given when the sizes changed since the executor's last run, with the memory its exchanges are made in. */
   readonly schedule?: Schedule;
+  readonly shared?: SharedMemory;
   /** Only inputs that changed since the last run. */
   readonly inputs: readonly WireTensor[];
-  /** Control words and the area payloads are exchanged in; absent where the plan has no exchanges. */
-  readonly shared?: { readonly control: SharedArrayBuffer; readonly payload: SharedArrayBuffer };
+  /** Absent: every exchange is fresh. */
+  readonly displaced?: { readonly displacement: Displacement; readonly last: boolean };
 }
 
 export interface UnloadRequest {
@@ -49,12 +57,23 @@ export type WorkerReply =
   | { readonly kind: 'failed'; readonly id: number; readonly error: SerializedError };
 
 /**
- * Control words of an exchange. The worker stores the step's index, raises `requested` and sleeps on `completed`; the main
- * thread, woken by Atomics.waitAsync, lets the communicator move the bytes and raises `completed`. A hand-over costs a few
- * microseconds, against some ninety for a pair of messages.
+ * Control words. The worker writes the tag of an exchange into the ring of requests and raises `requested`; the main thread, woken
+ * by Atomics.waitAsync, lets the communicator move the bytes and raises the exchange's own word of completions, on which the worker
+ * sleeps when, and only when, it needs what arrives. A hand-over costs a few microseconds, against some ninety for a pair of messages.
  */
-export const control = { requested: 0, step: 1, completed: 2, status: 3, words: 4 } as const;
-/** `status` after an exchange. */
-export const exchangeStatus = { ok: 0, failed: 1 } as const;
-/** `step` when the run has ended and no exchange is asked for. */
+export const control = { requested: 0, failed: 1, ring: 2 } as const;
+/** In the ring when the run has ended. */
 export const noMoreExchanges = -1;
+
+/** Of each exchange at most one request is unseen, and one that says that the run has ended. */
+export function ringWord(request: number, exchanges: number): number {
+  return control.ring + (request % (exchanges + 1));
+}
+
+export function completedWord(tag: number, exchanges: number): number {
+  return control.ring + exchanges + 1 + tag;
+}
+
+export function controlWords(exchanges: number): number {
+  return completedWord(exchanges, exchanges);
+}

@@ -4,19 +4,11 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { Tensor as OrtTensor } from 'onnxruntime-node';
-import { SdxlError, toSdxlError } from '../../errors/index.js';
-import type { Binding, Copy, ExchangeStep, Schedule, SegmentStep } from './schedule.js';
+import { toSdxlError } from '../../errors/index.js';
+import { Handover } from './handover.js';
+import type { Binding, Schedule, SegmentStep } from './schedule.js';
 import { OpenSessions } from './sessions.js';
-import {
-  control,
-  exchangeStatus,
-  noMoreExchanges,
-  type LoadRequest,
-  type RunRequest,
-  type WireTensor,
-  type WorkerReply,
-  type WorkerRequest,
-} from './worker-protocol.js';
+import type { LoadRequest, RunRequest, SharedMemory, WireTensor, WorkerReply, WorkerRequest } from './worker-protocol.js';
 
 type Feeds = Record<string, OrtTensor>;
 
@@ -24,10 +16,13 @@ type Feeds = Record<string, OrtTensor>;
 class BoundSchedule {
   readonly schedule: Schedule;
   readonly buffers: readonly ArrayBuffer[];
+  /** Undefined where the plan has no exchanges. */
+  readonly handover: Handover | undefined;
   readonly #feeds = new Map<SegmentStep, { readonly feeds: Feeds; readonly fetches: Feeds }>();
 
-  constructor(schedule: Schedule) {
+  constructor(schedule: Schedule, shared: SharedMemory | undefined) {
     this.schedule = schedule;
+    this.handover = shared === undefined ? undefined : new Handover(shared, schedule.exchanges, (buffer) => this.bytes(buffer));
     // Rounded up so that views of any element type fit.
     this.buffers = schedule.bufferBytes.map((bytes) => new ArrayBuffer(Math.ceil(bytes / 8) * 8));
     for (const step of schedule.steps) {
@@ -88,7 +83,7 @@ async function load(request: LoadRequest): Promise<void> {
 async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer: ArrayBuffer[] }> {
   const executor = executors.get(request.executor);
   if (executor === undefined) throw new Error(`executor ${String(request.executor)} is not loaded`);
-  if (request.schedule !== undefined) executor.bound = new BoundSchedule(request.schedule);
+  if (request.schedule !== undefined) executor.bound = new BoundSchedule(request.schedule, request.shared);
   const { bound, sessions } = executor;
   if (bound === undefined) throw new Error('the first run carries no schedule');
   for (const input of request.inputs) bound.write(input);
@@ -96,9 +91,9 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
   const started = performance.now();
   let exchangeMs = 0;
   let [exchanges, sentBytes] = [0, 0];
-  const handover = request.shared === undefined ? undefined : new Handover(request.shared);
+  const { handover, schedule } = bound;
   try {
-    for (const [index, step] of bound.schedule.steps.entries()) {
+    for (const step of schedule.steps) {
       if (step.kind === 'segment') {
         const { feeds, fetches } = bound.of(step);
         await sessions.run(step.segment, feeds, fetches);
@@ -106,8 +101,9 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
       }
       const before = performance.now();
       if (handover === undefined) throw new Error('an exchange without a shared area');
-      handover.exchange(index, step, bound);
+      const sent = handover.exchange(step, request.displaced);
       exchangeMs += performance.now() - before;
+      if (!sent) continue;
       exchanges++;
       sentBytes += step.sends.reduce((sum, { bytes }) => sum + bytes, 0);
     }
@@ -116,7 +112,7 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
   }
   const totalSeconds = (performance.now() - started) / 1000;
   const exchangeSeconds = exchangeMs / 1000;
-  const outputs = bound.schedule.outputs.map((output) => bound.read(output));
+  const outputs = schedule.outputs.map((output) => bound.read(output));
   return {
     reply: {
       kind: 'ran',
@@ -126,48 +122,6 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
     },
     transfer: outputs.map(({ data }) => data.buffer).filter((buffer) => buffer instanceof ArrayBuffer),
   };
-}
-
-/** The worker's side of the control words. */
-class Handover {
-  readonly #words: Int32Array;
-  readonly #payload: Uint8Array;
-
-  constructor(shared: NonNullable<RunRequest['shared']>) {
-    this.#words = new Int32Array(shared.control);
-    this.#payload = new Uint8Array(shared.payload);
-  }
-
-  exchange(index: number, step: ExchangeStep, bound: BoundSchedule): void {
-    this.#copy(step.pack, bound);
-    const completed = Atomics.load(this.#words, control.completed);
-    this.#request(index);
-    // A notification may come late, after the answer it tells of was seen: it is not the answer to this request.
-    while (Atomics.load(this.#words, control.completed) === completed) Atomics.wait(this.#words, control.completed, completed);
-    if (Atomics.load(this.#words, control.status) !== exchangeStatus.ok) {
-      throw new SdxlError('PEER_LOST', `exchange ${step.label} failed`, { fields: { operation: step.label } });
-    }
-    this.#copy(step.unpack, bound);
-  }
-
-  finish(): void {
-    this.#request(noMoreExchanges);
-  }
-
-  #request(step: number): void {
-    Atomics.store(this.#words, control.step, step);
-    Atomics.add(this.#words, control.requested, 1);
-    Atomics.notify(this.#words, control.requested);
-  }
-
-  #copy(copies: readonly Copy[], bound: BoundSchedule): void {
-    const memory = (buffer: number | 'shared'): Uint8Array => (buffer === 'shared' ? this.#payload : bound.bytes(buffer));
-    for (const { from, to, bytes } of copies) {
-      const target = memory(to.buffer);
-      if (from === undefined) target.fill(0, to.offset, to.offset + bytes);
-      else target.set(memory(from.buffer).subarray(from.offset, from.offset + bytes), to.offset);
-    }
-  }
 }
 
 async function handle(request: WorkerRequest): Promise<void> {

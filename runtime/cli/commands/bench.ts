@@ -8,7 +8,15 @@ import { packageFile, packageVersion } from '../../package-root.js';
 import { summarizeLatencies, type LatencySummary } from '../bench-statistics.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
-import { addBackendOption, addImageOptions, addModelOption, addSizeOptions, jobFromOptions, type JobOptions } from '../job-options.js';
+import {
+  addBackendOption,
+  addImageOptions,
+  addModelOption,
+  addModeOptions,
+  addSizeOptions,
+  jobFromOptions,
+  type JobOptions,
+} from '../job-options.js';
 import { integerIn, integers, integer, ratio } from '../numbers.js';
 import { addRunOptions, examples } from '../options.js';
 import { StepStatistics, type StepSummary } from '../step-statistics.js';
@@ -47,6 +55,7 @@ export function addBenchCommand(program: Command, context: Context): void {
   addSizeOptions(command);
   command.option('-n, --ranks <counts>', 'numbers of ranks to compare', integers, [1]);
   command.option('--cfg-degree <1|2>', '2: guidance branches on different ranks, where their number is even (default: 1)', integer);
+  addModeOptions(command);
   addImageOptions(command);
   addBackendOption(command);
   command.option('--num-warmup-runs <count>', 'images made before measuring', integerIn(0, 10_000), 5);
@@ -103,11 +112,13 @@ async function bench(context: Context, options: Options): Promise<void> {
 
 function jobFor(
   ranks: number,
-  { cfgDegree = 1, ...options }: Options,
+  { cfgDegree = 1, mode, ...options }: Options,
   { environment }: Context,
 ): { readonly ranks: number; readonly job: LocalJob } {
   const cfg = cfgDegree === 2 && ranks % 2 !== 0 ? 1 : cfgDegree;
-  return { ranks, job: jobFromOptions({ ...options, ranks, cfgDegree: cfg }, environment) };
+  // With one stripe every mode is synchronous.
+  const modeHere = mode === undefined || ranks === cfg ? {} : { mode };
+  return { ranks, job: jobFromOptions({ ...options, ...modeHere, ranks, cfgDegree: cfg }, environment) };
 }
 
 async function measure(context: Context, ranks: number, job: LocalJob, options: Options, baseline: Result | undefined): Promise<Result> {

@@ -1,14 +1,14 @@
 /** `sdxl inspect`: what a model becomes on a mesh, without running it: parameters, segments, exchanges, a graph's text. */
 import { Option, type Command } from 'commander';
 import { partition } from '../../engine/index.js';
-import { evaluateShape, printGraph, typeOf, type Graph, type NodeOf, type SymbolValues } from '../../graph/index.js';
-import { formatBytes, meshOf, openModel, toJobRequest } from '../../launch/index.js';
-import { decodeMesh, printMesh, worldSize } from '../../parallel/index.js';
+import { evaluateShape, printGraph, typeOf, type CollectiveLabel, type Graph, type NodeOf, type SymbolValues } from '../../graph/index.js';
+import { formatBytes, meshOf, openModel, patchTimingOf, toJobRequest } from '../../launch/index.js';
+import { decodeMesh, displacementOf, printMesh, worldSize } from '../../parallel/index.js';
 import { checkRequest, estimateMemory, planComponents, type Model, type ModelComponents } from '../../pipeline/index.js';
 import { byteLength } from '../../tensor/index.js';
 import type { SdxlJobSpec } from '../../../crds/index.js';
 import type { Context } from '../context.js';
-import { addMeshOptions, addModelOption, addSizeOptions, jobFromOptions, type JobOptions } from '../job-options.js';
+import { addMeshOptions, addModelOption, addModeOptions, addSizeOptions, jobFromOptions, type JobOptions } from '../job-options.js';
 import { examples } from '../options.js';
 import { table } from '../table.js';
 
@@ -29,6 +29,7 @@ export function addInspectCommand(program: Command, context: Context): void {
   addModelOption(command);
   addSizeOptions(command);
   addMeshOptions(command);
+  addModeOptions(command);
   command.addOption(new Option('--graph <name>', 'print this graph instead').choices(Object.keys(graphNames)));
   command.option('--guidance-scale <number>', 'up to 1 guidance is off and the batch is one (default: 5.0)');
   command.addHelpText('after', examples('sdxl inspect --model ./sdxl-base -n 2', 'sdxl inspect --model ./sdxl-base -n 2 --graph unet'));
@@ -73,16 +74,24 @@ function describe(model: Model, components: ModelComponents, spec: SdxlJobSpec):
       (sent / 1e6).toFixed(2),
     ];
   });
-  const kinds = names.flatMap((name) => exchangeRows(components[name].graph, sizes[name]));
-  const memory = estimateMemory(model, components, mesh, { height: spec.height, width: spec.width, guided });
+  const patches = patchTimingOf(spec);
+  const displacement = displacementOf(spec.parallelism.mode);
+  const kinds = names.flatMap((name) => {
+    const rows = exchangeRows(components[name].graph, sizes[name]);
+    if (displacement === undefined) return rows.map(({ cells }) => cells);
+    return rows.map(({ cells, label }) => [...cells, name === 'unet' ? displacement.timing[label] : 'fresh']);
+  });
+  const kindTitles = ['network', 'exchange', 'times', 'MB sent', ...(displacement === undefined ? [] : ['displaced'])];
+  const memory = estimateMemory(model, components, mesh, { height: spec.height, width: spec.width, guided, patches });
   return [
     `${model.parts.directory}: ${String(spec.width)}x${String(spec.height)} on ${String(worldSize(mesh))} ranks (${printMesh(mesh)})`,
     '',
     table(['network', 'parameters', 'nodes', 'segments', 'exchanges', 'MB sent'], networks),
-    ...(kinds.length === 0 ? [] : ['', table(['network', 'exchange', 'times', 'MB sent'], kinds)]),
+    ...(kinds.length === 0 ? [] : ['', table(kindTitles, kinds)]),
     '',
     'MB sent: by one rank between two others, in one run of the network.',
-    `Memory of a rank: ${formatBytes(memory.totalBytes)}, of which activations ${formatBytes(memory.activationBytes)}.`,
+    `Memory of a rank: ${formatBytes(memory.totalBytes)}, of which activations ${formatBytes(memory.activationBytes)}` +
+      `${patches === undefined ? '' : ` and kept exchanges ${formatBytes(memory.keptBytes)}`}.`,
     '',
   ].join('\n');
 }
@@ -103,17 +112,17 @@ function sentBytes(graph: Graph, node: NodeOf<'collective'>, symbols: SymbolValu
     if (input === undefined) return sum;
     const { dtype, shape } = typeOf(graph, input);
     const bytes = byteLength(dtype, evaluateShape(shape, symbols));
-    return sum + (payload.kind === 'allGather' ? bytes * (ranks - 1) : (bytes / 2) * Math.min(2, ranks - 1));
+    return sum + (payload.kind === 'neighbors' ? (bytes / 2) * Math.min(2, ranks - 1) : bytes * (ranks - 1));
   }, 0);
 }
 
-function exchangeRows(graph: Graph, symbols: SymbolValues): string[][] {
-  const kinds = new Map<string, { times: number; bytes: number }>();
+function exchangeRows(graph: Graph, symbols: SymbolValues): { readonly label: CollectiveLabel; readonly cells: string[] }[] {
+  const kinds = new Map<CollectiveLabel, { times: number; bytes: number }>();
   for (const node of collectives(graph)) {
     const kind = kinds.get(node.params.label) ?? { times: 0, bytes: 0 };
     kinds.set(node.params.label, { times: kind.times + 1, bytes: kind.bytes + sentBytes(graph, node, symbols) });
   }
-  return [...kinds].map(([label, { times, bytes }]) => [graph.name, label, String(times), (bytes / 1e6).toFixed(2)]);
+  return [...kinds].map(([label, { times, bytes }]) => ({ label, cells: [graph.name, label, String(times), (bytes / 1e6).toFixed(2)] }));
 }
 
 function count(value: number): string {

@@ -10,6 +10,7 @@ import {
   addBackendOption,
   addImageOptions,
   addMeshOptions,
+  addModeOptions,
   addModelOption,
   addSizeOptions,
   jobFromOptions,
@@ -43,6 +44,8 @@ const jobOptionNames = [
   'ranks',
   'cfgDegree',
   'patchDegree',
+  'mode',
+  'warmupSteps',
   'backend',
 ] as const satisfies readonly (keyof JobOptions)[];
 
@@ -58,6 +61,7 @@ export function addRunCommand(program: Command, context: Context): void {
   command.option('--num-images <count>', 'images to make, with the seeds seed, seed + 1, … (default: 1)', integer);
   command.option('--output <file>', 'PNG to write, with a JSON of its parameters beside it (default: output.png)');
   addMeshOptions(command);
+  addModeOptions(command);
   addBackendOption(command);
   command.option('--resume', 'keep images that an earlier attempt has completed (default within a gang that others start)');
   command.option(

@@ -217,7 +217,19 @@ export const invalidJobs: readonly InvalidJob[] = [
     '0 is out of range, it must be from 1 to 32',
   ),
   schema('a patchDegree of 33', { parallelism: { patchDegree: 33 } }, 'parallelism.patchDegree', '33 is out of range'),
-  schema('a mode not yet there', { parallelism: { mode: 'Displaced' } }, 'parallelism.mode', 'must be Synchronous'),
+  schema('an unknown mode', { parallelism: { mode: 'Displaced' } }, 'parallelism.mode', 'must be one of Synchronous, SyncGn,'),
+  schema(
+    'a mode in lower case',
+    { parallelism: { patchDegree: 2, mode: 'correctedAsyncGn' } },
+    'parallelism.mode',
+    'did you mean CorrectedAsyncGn?',
+  ),
+  schema(
+    'a warm-up below zero',
+    { parallelism: { warmupSteps: -1 } },
+    'parallelism.warmupSteps',
+    '-1 is out of range, it must be from 0 to 1000',
+  ),
   schema('an output that is no PNG', { output: { path: 'output.jpg' } }, 'output.path', '"output.jpg" must end in .png, in lower case'),
   schema('an output without a name', { output: { path: 'images/.png/' } }, 'output.path', 'must end in .png'),
   schema(
@@ -257,6 +269,12 @@ export const invalidJobs: readonly InvalidJob[] = [
     { guidanceScale: '1.0000', parallelism: { cfgDegree: 2 } },
     'parallelism.cfgDegree',
     'needs guidanceScale above 1',
+  ),
+  rule(
+    'stale neighbours without neighbours',
+    { parallelism: { cfgDegree: 2, mode: 'StaleGn' } },
+    'parallelism.mode',
+    'mode StaleGn needs patchDegree above 1',
   ),
   rule(
     'a negative prompt without guidance',
@@ -365,7 +383,7 @@ export const invalidJobs: readonly InvalidJob[] = [
     'an unknown field of parallelism',
     { parallelism: { ranks: 2 } },
     'parallelism.ranks',
-    'known ones are cfgDegree, patchDegree, ranksPerPod, mode',
+    'known ones are cfgDegree, patchDegree, ranksPerPod, mode, warmupSteps',
   ),
   unknown('an inherited name', { toString: 'x' }, 'toString', 'is an unknown field'),
 ];

@@ -54,7 +54,7 @@ test('a minimal job gets every default', () => {
     numInferenceSteps: 50,
     guidanceScale: '5.0',
     scheduler: 'EulerDiscrete',
-    parallelism: { cfgDegree: 1, patchDegree: 1, mode: 'Synchronous' },
+    parallelism: { cfgDegree: 1, patchDegree: 1, mode: 'Synchronous', warmupSteps: 4 },
     backend: 'Auto',
     dtype: 'Auto',
     output: { path: 'output.png' },

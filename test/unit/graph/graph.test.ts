@@ -32,7 +32,7 @@ describe('shape rules refuse what does not fit, naming the node', () => {
     ['heads', (b) => b.attention('a', tokens(b), tokens(b), tokens(b), { heads: 3, scale: 1, causal: false }), /3 heads do not divide 8/],
     [
       'collective',
-      (b, x) => b.node('collective', 'c', { group: 'patch', ranks: 2, label: '', payloads: [] }, [x]),
+      (b, x) => b.node('collective', 'c', { group: 'patch', ranks: 2, label: 'gather', payloads: [] }, [x]),
       /0 payloads for 1 values/,
     ],
   ];
