@@ -14,19 +14,33 @@ from torch import nn
 from catalogue import CLASS_NAMES
 from paths import CLASSIFIER
 
-WIDTHS = (32, 48, 64, 96, 120)
+WIDTHS = (48, 96, 128, 160)
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions beside a 1×1 one, normalised over the batch."""
+
+    def __init__(self, before: int, width: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(before, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+                                  nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.beside = nn.Sequential(nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.body(x) + self.beside(x))
 
 
 class Classifier(nn.Module):
     def __init__(self, classes: int = len(CLASS_NAMES)):
         super().__init__()
-        layers, before = [], 3
+        layers = [nn.Conv2d(3, WIDTHS[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU()]
+        before = WIDTHS[0]
         for level, width in enumerate(WIDTHS):
-            layers += [nn.Conv2d(before, width, 3, stride=2 if level else 1, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-                       nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers.append(Block(before, width, 2 if level else 1))
             before = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Conv2d(before, classes, 1)
+        nn.init.constant_(self.head.bias, -4.0)  # most classes are absent
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         maps = self.head(self.features(pictures))

@@ -9,6 +9,7 @@ import collections
 import json
 import random
 import time
+from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -58,13 +59,18 @@ class Sampler:
                              height=height, width=width, output_type="pt").images.float()
 
 
-def judge(sampler, classifier, cases, batch, size=(256, 256)):
-    """cases are (prompt, class indexes, seed); per case (strongest classes are exactly those, each is ≥ 0.5 likely, strongest)."""
+def judge(sampler, classifier, cases, batch, size=(256, 256), misses=None):
+    """cases are (prompt, class indexes, seed); per case (strongest classes are exactly those, each is ≥ 0.5 likely, strongest).
+
+    Pictures not recognised are appended to `misses` with what the judge saw."""
     results = []
     for at in range(0, len(cases), batch):
         part = cases[at : at + batch]
         pictures = sampler([case[0] for case in part], [case[2] for case in part], *size)
-        results += verdicts(classifier, pictures, [case[1] for case in part])
+        results += (found := verdicts(classifier, pictures, [case[1] for case in part]))
+        if misses is not None:
+            misses += [(to_image(picture), f"{case[0][:26]}: {', '.join(CLASS_NAMES[index] for index in top)}")
+                       for picture, case, (good, _, top) in zip(pictures, part, found) if not good]
         print(f"{len(results)}/{len(cases)} at {size[1]}x{size[0]}: {share(results):.3f}", flush=True)
     return results
 
@@ -127,6 +133,7 @@ def main():
     parser.add_argument("--batch", type=int, default=240)
     parser.add_argument("--sheet-seeds", type=int, default=6, help="pictures per prompt on the prompts' sheet")
     parser.add_argument("--sheets", choices=("yes", "no", "only"), default="yes")
+    parser.add_argument("--misses", type=Path, help="write a sheet of pictures that were not recognised to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     dtype = torch.float16 if arguments.device == "cuda" else torch.float32
@@ -151,7 +158,8 @@ def main():
         LOGS.mkdir(exist_ok=True)
         (LOGS / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
 
-    one = judge(sampler, classifier, singles, arguments.batch)
+    missed_one, missed_two = [], []
+    one = judge(sampler, classifier, singles, arguments.batch, misses=missed_one)
     by_class, confused, pair_class = collections.defaultdict(list), collections.defaultdict(collections.Counter), collections.defaultdict(list)
     for (_, (index,), _), (good, _, top) in zip(singles, one):
         by_class[CLASS_NAMES[index]].append(good)
@@ -161,13 +169,17 @@ def main():
          classes={name: share([(good,) for good in values]) for name, values in by_class.items()},
          confused={name: counter.most_common(3) for name, counter in confused.items()})
     cases = pairs(arguments.pairs)
-    two = judge(sampler, classifier, cases, arguments.batch)
+    two = judge(sampler, classifier, cases, arguments.batch, misses=missed_two)
     for (_, both, _), (good, _, _) in zip(cases, two):
         for index in both:
             pair_class[CLASS_NAMES[index]].append(good)
     note(pair={"images": len(two), "strongest": share(two), "likely": share(two, 1)},
          pairs_with_class={name: share([(good,) for good in values]) for name, values in pair_class.items()},
          pair_misses=[case[0] for case, result in zip(cases, two) if not result[0]][:40])
+    if arguments.misses:
+        shown = missed_one[:24] + missed_two[:24]
+        rows = [shown[at : at + 6] for at in range(0, len(shown), 6)]
+        sheet(arguments.misses, [[image for image, _ in row] for row in rows], [[text for _, text in row] for row in rows])
     for size in OTHER_SIZES if arguments.other_sizes else ():
         subset, batch = rng.sample(singles, min(arguments.other_sizes, len(singles))), max(1, arguments.batch // 4)
         sized = [judge(sampler, classifier, part, batch, size) for part in (subset, pairs(arguments.other_sizes))]

@@ -28,13 +28,13 @@ class SceneFeed:
     def __init__(self, workers: int | None = None):
         self.pool = multiprocessing.get_context("fork").Pool(workers or max(1, (os.cpu_count() or 2) - 2))
 
-    def batches(self, first_seed: int, count: int, sizes: list[tuple[int, int]], limit: int | None = None):
+    def batches(self, first_seed: int, count: int, sizes: list[tuple[int, int]], limit: int | None = None, by_sprite: bool = False):
         """Scenes of `count` pictures each, batch i of size sizes[i % len(sizes)] and seed first_seed + i; `limit` batches or without end."""
         numbers = itertools.count() if limit is None else range(limit)
         window = 2 * self.pool._processes
         pending = []
         for number in numbers:
-            pending.append(self.pool.apply_async(_task, ((first_seed + number, count, *sizes[number % len(sizes)]),)))
+            pending.append(self.pool.apply_async(_task, ((first_seed + number, count, *sizes[number % len(sizes)], by_sprite),)))
             if len(pending) >= window:
                 yield pending.pop(0).get()
         for result in pending:

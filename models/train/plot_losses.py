@@ -15,8 +15,15 @@ from paths import IMAGES, LOGS
 
 def series(name: str, key: str) -> tuple[list[float], list[float]]:
     rows = [json.loads(line) for line in (LOGS / f"{name}.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if key in row]
-    return [row["step"] for row in rows], [row[key] for row in rows]
+    steps, values, before, last = [], [], 0, 0
+    for row in rows:
+        if row["step"] < last:  # a later session, whose own steps began at 0
+            before += last
+        last = row["step"]
+        if key in row:
+            steps.append(before + last)
+            values.append(row[key])
+    return steps, values
 
 
 def main():

@@ -84,6 +84,7 @@ def _background(rng: random.Random, place: str | None):
 # ---------------------------------------------------------------- subjects and captions
 
 SPRITE_OFFSETS = np.cumsum([0] + [len(subject.sprites) for subject in CLASSES])  # first sprite index of each class
+SPRITES_EACH = [len(subject.sprites) for subject in CLASSES]
 COUNT_WORDS = {2: ("two", "two", "a pair of"), 3: ("three",)}
 
 
@@ -91,14 +92,27 @@ def _article(phrase: str) -> str:
     return ("an " if phrase[0] in "aeiou" and not phrase.startswith(("one", "uni")) else "a ") + phrase
 
 
-def _subject(rng: random.Random, class_index: int, many: float):
-    """(caption phrase, sprite indexes, size factor) for one subject; `many` is the chance of two or three of it."""
+def _classes(rng: random.Random, number: int, by_sprite: bool) -> list[int]:
+    """Different classes, drawn evenly or by how many sprites they have."""
+    if not by_sprite:
+        return rng.sample(range(len(CLASSES)), number)
+    chosen = []
+    while len(chosen) < number:
+        (index,) = rng.choices(range(len(CLASSES)), SPRITES_EACH)
+        if index not in chosen:
+            chosen.append(index)
+    return chosen
+
+
+def _subject(rng: random.Random, class_index: int, many: float, precise: float):
+    """(caption phrase, sprite indexes, size factor) for one subject; `many` is the chance of two or three of it, `precise` that of
+    a word of the sprite's own where it has one."""
     subject = CLASSES[class_index]
     first = int(SPRITE_OFFSETS[class_index])
     picks = range(len(subject.sprites))
     pick = rng.choice(picks)
     sprite = subject.sprites[pick]
-    specific = bool(sprite.words) and rng.random() < 0.4
+    specific = bool(sprite.words) and rng.random() < precise
     word = rng.choice(sprite.words) if specific else (subject.words[0] if rng.random() < 0.6 else rng.choice(subject.words))
     if sprite.group and not specific and rng.random() < 0.7:
         return plural(word), [first + pick], 1.0
@@ -170,7 +184,8 @@ class Scenes:
     captions: list[str] = field(default_factory=list)
 
 
-def sample_scenes(seed: int, count: int, height: int, width: int) -> Scenes:
+def sample_scenes(seed: int, count: int, height: int, width: int, by_sprite: bool = False) -> Scenes:
+    """`by_sprite` shows classes of many sprites (flowers, hearts) more often, and more often by the sprites' own words."""
     rng = random.Random(seed)
     sprites = np.full((count, MAX_SPRITES), -1, np.int64)
     places = np.zeros((count, MAX_SPRITES, 4), np.float32)
@@ -182,9 +197,9 @@ def sample_scenes(seed: int, count: int, height: int, width: int) -> Scenes:
     for row in range(count):
         draw = rng.random()
         number = 1 if draw < 0.5 else 2 if draw < 0.87 else 3
-        classes = rng.sample(range(len(CLASSES)), number)
+        classes = _classes(rng, number, by_sprite)
         subjects[row, :number] = classes
-        parts = [_subject(rng, index, 0.2 if number < 3 else 0.0) for index in classes]
+        parts = [_subject(rng, index, 0.2 if number < 3 else 0.0, 0.55 if by_sprite else 0.4) for index in classes]
         caption, vertical = _join(rng, [part[0] for part in parts])
         named = rng.random() < 0.5
         home = None if named else rng.choice(CLASSES[rng.choice(classes)].places)

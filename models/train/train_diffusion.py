@@ -34,14 +34,14 @@ SNR_CAP = 5.0
 class Pool:
     """Latents and token ids of scenes of one size, on the device."""
 
-    def __init__(self, feed, renderer, vae, tokenizer, size, number, batch, seed):
+    def __init__(self, feed, renderer, vae, tokenizer, size, number, batch, seed, by_sprite):
         self.size = size
         height, width = size
         self.latents = torch.empty(number, 4, height // 8, width // 8, dtype=torch.float16, device=renderer.device)
         ids, at = [], 0
         on_gpu = self.latents.is_cuda
         with torch.no_grad(), torch.autocast(self.latents.device.type, torch.bfloat16, enabled=on_gpu):
-            for scenes in feed.batches(seed, batch, [size], limit=number // batch):
+            for scenes in feed.batches(seed, batch, [size], limit=number // batch, by_sprite=by_sprite):
                 pictures = renderer.render(scenes).contiguous(memory_format=torch.channels_last)
                 latents = vae.encode(pictures).latent_dist.sample() * vae.config.scaling_factor
                 self.latents[at : at + batch] = latents
@@ -71,6 +71,7 @@ def main():
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--pool", type=int, default=262_144, help="scenes of the native size; each other size gets an eighth")
+    parser.add_argument("--by-sprite", action="store_true", help="show classes of many sprites, such as flowers, more often")
     parser.add_argument("--render-batch", type=int, default=512)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resume", action="store_true", help="go on from models/work/diffusion")
@@ -118,7 +119,7 @@ def main():
     renderer = Renderer(load_sprites(), device, torch.float32)
     tokenizer = CaptionTokenizer(MODEL / "tokenizer")
     began = time.time()
-    make_pool = lambda size, number, batch, seed: Pool(feed, renderer, vae, tokenizer, size, number, batch, seed + arguments.seed + 1_000_000 * progress["sessions"])
+    make_pool = lambda size, number, batch, seed: Pool(feed, renderer, vae, tokenizer, size, number, batch, seed + arguments.seed + 1_000_000 * progress["sessions"], arguments.by_sprite)
     pool = make_pool(NATIVE, arguments.pool, arguments.render_batch, 0)
     small = max(1, arguments.render_batch // 2)
     others = [make_pool(size, max(small, arguments.pool // 8), small, 200_000 * (index + 1)) for index, size in enumerate(OTHER_SIZES)]
