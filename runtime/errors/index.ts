@@ -43,6 +43,11 @@ export const errorCatalogue = {
   /** The address or port for metrics is somebody's choice: another one must be chosen. */
   METRICS_UNAVAILABLE: ExitCode.environment,
   BACKEND_UNAVAILABLE: ExitCode.environment,
+  /** No NVIDIA driver, device, library or function of the kind that is needed. */
+  CUDA_UNAVAILABLE: ExitCode.environment,
+  CUDA_OUT_OF_MEMORY: ExitCode.environment,
+  /** A device, or the link to a peer's, is in a state that only a new process leaves. */
+  CUDA_FAILED: ExitCode.retriable,
   ENGINE_BUILD_FAILED: ExitCode.environment,
   ENGINE_CACHE_UNWRITABLE: ExitCode.environment,
   ENGINE_RUN_FAILED: ExitCode.retriable,
