@@ -3,16 +3,11 @@
  * offer. Knows problems (a product, a convolution), never a graph or a model.
  */
 export type { Attention, AttentionOperands, AttentionProblem, AttentionStrides } from './attention.js';
-export {
-  convolutionOutputSize,
-  type Convolution,
-  type ConvolutionOperands,
-  type ConvolutionProblem,
-  type CudnnOperation,
-} from './convolution.js';
+export { convolutionOutputSize, type Convolution, type ConvolutionOperands, type ConvolutionProblem } from './convolution.js';
 export { CubinCache, cubinKey } from './cubin-cache.js';
 export { CublasLt } from './cublaslt.js';
 export { Cudnn } from './cudnn.js';
+export type { CudnnOperation } from './cudnn-operation.js';
 export type { CudnnPlan } from './cudnn-plan.js';
 export { Device, type DeviceProperties } from './device.js';
 export { Driver } from './driver.js';
@@ -34,5 +29,5 @@ export type { DeviceMemory, DevicePointer, PinnedMemory } from './memory.js';
 export { Nccl, type NcclCommunicator, type NcclType } from './nccl.js';
 export { architectureName, Nvrtc, type KernelProgram } from './nvrtc.js';
 export type { Stream } from './stream.js';
-export { TimingCache, type TimingEntry } from './timing-cache.js';
-export { Tuner, type Candidate, type Tuned, type TuneOptions } from './tuner.js';
+export { TimingCache, type TimingEntry, type TimingIdentity } from './timing-cache.js';
+export { Tuner, type Candidate, type Ranked, type Tuned, type TuneOptions } from './tuner.js';

@@ -1,4 +1,5 @@
 /** Modules of compiled kernels, and their launch. */
+import { SdxlError } from '../../../errors/index.js';
 import { functionAttribute } from './driver-functions.js';
 import type { Driver } from './driver.js';
 import type { DevicePointer } from './memory.js';
@@ -138,6 +139,8 @@ export class Kernel {
   }
 }
 
+const elfMagic = [0x7f, 0x45, 0x4c, 0x46] as const;
+
 export class KernelModule implements Disposable {
   readonly #driver: Driver;
   readonly #handle: bigint;
@@ -145,6 +148,12 @@ export class KernelModule implements Disposable {
 
   constructor(driver: Driver, image: Uint8Array) {
     this.#driver = driver;
+    // The driver would take anything else for PTX text and read on to a zero byte.
+    if (!elfMagic.every((byte, index) => image[index] === byte)) {
+      throw new SdxlError('ENGINE_BUILD_FAILED', `a kernel image of ${image.byteLength} bytes is no cubin: it is damaged`, {
+        fields: { sizeBytes: image.byteLength },
+      });
+    }
     const handle = new BigUint64Array(1);
     driver.call.cuModuleLoadData(handle, image);
     this.#handle = handle[0] ?? 0n;

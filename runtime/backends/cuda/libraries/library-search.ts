@@ -76,7 +76,7 @@ export class LibrarySearch {
   /** Loads `name` from the folder that `of` will be loaded from, where it lies there as a file. */
   async loadBeside(of: LibraryName, name: LibraryName, options: { readonly maxMajor?: number } = {}): Promise<NativeLibrary | undefined> {
     const [first] = await this.candidates(of, options.maxMajor);
-    if (first === undefined || !first.path.includes('/')) return undefined;
+    if (first?.path.includes('/') !== true) return undefined;
     const folder = dirname(first.path);
     const [beside] = librariesIn(folder, await list(folder), libraries[name].stem, [first.major]);
     return beside === undefined ? undefined : NativeLibrary.load(beside.path, { global: true });
@@ -142,7 +142,7 @@ async function sitePackages(root: string, home: string | undefined): Promise<rea
   if (home !== undefined) parents.push(join(home, '.local/lib'));
   const found: string[] = [];
   for (const parent of parents) {
-    const pythons = (await list(parent)).filter((name) => /^python3/u.test(name)).sort(newestFirst);
+    const pythons = (await list(parent)).filter((name) => name.startsWith('python3')).sort(newestFirst);
     for (const python of pythons) found.push(...['site-packages', 'dist-packages'].map((name) => join(parent, python, name)));
   }
   return found;

@@ -10,7 +10,8 @@ export class NativeMemory implements Disposable {
 
   constructor(sizeBytes: number) {
     const length = Math.max(8, sizeBytes);
-    this.address = BigInt(koffi.address(koffi.alloc('uint8_t', length)));
+    // A bigint, or a number where it is small enough for one.
+    this.address = BigInt(koffi.alloc('uint8_t', length) as bigint | number);
     const buffer = koffi.view(this.address, length);
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);

@@ -2,26 +2,48 @@
  * Tactics and their times by problem, in one JSON file that can be copied to machines with the same device and libraries. Holds
  * only for the `identity` it was made with.
  */
+import { randomUUID } from 'node:crypto';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { SdxlError } from '../../../errors/index.js';
+import { ensureDirectory } from '../../../files/index.js';
+
+/** Raised when the meaning of keys or tactics changes. */
+const timingCacheFormat = 1;
+
 export interface TimingEntry {
   /** As the library's own serialiser gave it. */
   readonly tactic: string;
+  /** For people. */
   readonly label: string;
   readonly microseconds: number;
 }
 
+/** Device, driver and versions of the libraries: everything but the problem that a time depends on. */
+export type TimingIdentity = Readonly<Record<string, string>>;
+
 export class TimingCache {
-  readonly identity: Readonly<Record<string, string>>;
+  readonly identity: TimingIdentity;
   readonly #entries: Map<string, TimingEntry>;
 
-  constructor(identity: Readonly<Record<string, string>>, entries: ReadonlyMap<string, TimingEntry> = new Map()) {
+  constructor(identity: TimingIdentity, entries: Iterable<readonly [string, TimingEntry]> = []) {
     this.identity = identity;
     this.#entries = new Map(entries);
   }
 
-  /** Empty where there is no file, where it is damaged, or where it was made elsewhere; `onDismiss` is told why. */
-  static async open(path: string, identity: Readonly<Record<string, string>>, onDismiss: (reason: string) => void): Promise<TimingCache> {
-    onDismiss(path);
-    return new TimingCache(identity);
+  /** Empty where there is no file; also where it is damaged or was made elsewhere, of which `onDismiss` is told. */
+  static async open(path: string, identity: TimingIdentity, onDismiss: (reason: string) => void): Promise<TimingCache> {
+    const text = await readFile(path, 'utf8').catch((error: unknown) => {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) onDismiss(`${path} can't be read: ${String(error)}`);
+      return undefined;
+    });
+    if (text === undefined) return new TimingCache(identity);
+    try {
+      return new TimingCache(identity, parse(text, identity));
+    } catch (error) {
+      onDismiss(`${path} is not used: ${error instanceof Error ? error.message : String(error)}`);
+      return new TimingCache(identity);
+    }
   }
 
   get size(): number {
@@ -36,8 +58,53 @@ export class TimingCache {
     this.#entries.set(problem, entry);
   }
 
+  /** Problems in alphabetical order, so that equal caches are equal files. */
+  toJSON(): object {
+    const entries = [...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1));
+    return { format: timingCacheFormat, identity: this.identity, entries: Object.fromEntries(entries) };
+  }
+
   /** Writes the file whole or not at all. @throws SdxlError ENGINE_CACHE_UNWRITABLE */
   async save(path: string): Promise<void> {
-    await Promise.resolve(path);
+    const staging = `${path}.${randomUUID()}`;
+    try {
+      await ensureDirectory(dirname(path));
+      await writeFile(staging, `${JSON.stringify(this, null, 1)}\n`, { flag: 'wx' });
+      await rename(staging, path);
+    } catch (cause) {
+      // Where it could not even be made, there is nothing to remove.
+      await rm(staging, { force: true }).catch(() => undefined);
+      throw new SdxlError('ENGINE_CACHE_UNWRITABLE', `cannot write the timing cache ${path}: ${String(cause)}`, {
+        fields: { path },
+        cause,
+      });
+    }
   }
+}
+
+function parse(text: string, identity: TimingIdentity): readonly (readonly [string, TimingEntry])[] {
+  const found: unknown = JSON.parse(text);
+  if (!isRecord(found) || found['format'] !== timingCacheFormat) throw new Error(`it is no timing cache of format ${timingCacheFormat}`);
+  const made = isRecord(found['identity']) ? found['identity'] : {};
+  for (const name of new Set([...Object.keys(identity), ...Object.keys(made)])) {
+    if (made[name] !== identity[name]) throw new Error(`it was made with ${name} ${String(made[name])}, this is ${String(identity[name])}`);
+  }
+  if (!isRecord(found['entries'])) throw new Error('it has no entries');
+  return Object.entries(found['entries']).map(([problem, entry]) => {
+    if (!isEntry(entry)) throw new Error(`the entry of ${problem} is damaged`);
+    return [problem, entry];
+  });
+}
+
+function isEntry(value: unknown): value is TimingEntry {
+  return (
+    isRecord(value) &&
+    typeof value['tactic'] === 'string' &&
+    typeof value['label'] === 'string' &&
+    typeof value['microseconds'] === 'number'
+  );
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
 }

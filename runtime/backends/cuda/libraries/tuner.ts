@@ -3,8 +3,11 @@
  * launch overhead stays out of the figure.
  */
 import { setImmediate } from 'node:timers/promises';
-import { SdxlError } from '../../../errors/index.js';
+import { SdxlError, toSdxlError } from '../../../errors/index.js';
 import type { Device } from './device.js';
+import type { Event } from './event.js';
+import type { ExecutableGraph } from './graph.js';
+import type { DeviceMemory } from './memory.js';
 import type { Stream } from './stream.js';
 
 export interface Candidate<T> {
@@ -16,12 +19,18 @@ export interface Candidate<T> {
 }
 
 export interface TuneOptions {
-  /** Launches in one timed graph. */
+  /** Launches in one timed graph; 20 where not given. */
   readonly launches?: number;
+  /** Timed runs of the graph of each finalist; 9 where not given. The median counts. */
   readonly repeats?: number;
   /** Whether the device's cache is swept before every launch, as the rest of a model does; the sweep is timed and taken off. */
   readonly coldCache?: boolean;
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface Ranked {
+  readonly label: string;
+  readonly microseconds: number;
 }
 
 export interface Tuned<T> {
@@ -29,19 +38,28 @@ export interface Tuned<T> {
   readonly label: string;
   readonly microseconds: number;
   /** All that ran, fastest first. */
-  readonly ranking: readonly { readonly label: string; readonly microseconds: number }[];
+  readonly ranking: readonly Ranked[];
   /** Those that failed, with their message. */
   readonly refused: readonly { readonly label: string; readonly reason: string }[];
 }
 
-/** Belongs to one device and stream. */
+/** Timed once more, in turns, because a single round may be disturbed. */
+const finalists = 4;
+const firstRepeats = 3;
+
+/** Belongs to one device; uses a stream of the caller's. */
 export class Tuner implements Disposable {
-  readonly device: Device;
-  readonly stream: Stream;
+  readonly #device: Device;
+  readonly #stream: Stream;
+  readonly #began: Event;
+  readonly #ended: Event;
+  #sweep: DeviceMemory | undefined;
 
   constructor(device: Device, stream: Stream) {
-    this.device = device;
-    this.stream = stream;
+    this.#device = device;
+    this.#stream = stream;
+    this.#began = device.createEvent({ timing: true });
+    this.#ended = device.createEvent({ timing: true });
   }
 
   /**
@@ -50,15 +68,77 @@ export class Tuner implements Disposable {
    * @throws SdxlError ENGINE_BUILD_FAILED where none runs, with the reasons.
    */
   async fastest<T>(candidates: readonly Candidate<T>[], options: TuneOptions = {}): Promise<Tuned<T>> {
-    await setImmediate();
-    throw new SdxlError('ENGINE_BUILD_FAILED', `no tactic of ${candidates.length} runs ${String(options.launches)}`);
+    const { repeats = 9, signal } = options;
+    const refused: { label: string; reason: string }[] = [];
+    const timed: { candidate: Candidate<T>; microseconds: number }[] = [];
+    for (const candidate of candidates) {
+      await setImmediate();
+      signal?.throwIfAborted();
+      try {
+        timed.push({ candidate, microseconds: this.time(candidate.run, { ...options, repeats: firstRepeats }) });
+      } catch (error) {
+        const { code, message } = toSdxlError(error);
+        if (code === 'CUDA_FAILED') throw error;
+        refused.push({ label: candidate.label, reason: message });
+      }
+    }
+    timed.sort((a, b) => a.microseconds - b.microseconds);
+    if (timed.length > 1) {
+      for (const entry of timed.slice(0, finalists)) entry.microseconds = this.time(entry.candidate.run, { ...options, repeats });
+      timed.sort((a, b) => a.microseconds - b.microseconds);
+    }
+    const ranking = timed.map(({ candidate, microseconds }) => ({ label: candidate.label, microseconds }));
+    const [best] = timed;
+    if (best === undefined) {
+      const reasons = refused.map(({ label, reason }) => `${label}: ${reason}`);
+      throw new SdxlError('ENGINE_BUILD_FAILED', `none of ${candidates.length} tactics runs: ${reasons.join('; ')}`, {
+        fields: { candidates: candidates.length },
+      });
+    }
+    return { tactic: best.candidate.tactic, label: best.candidate.label, microseconds: best.microseconds, ranking, refused };
+  }
+
+  /** Microseconds of one launch: the median of `repeats` runs of a graph of `launches`. Blocks the thread while it runs. */
+  time(run: Candidate<unknown>['run'], { launches = 20, repeats = 9, coldCache = false }: TuneOptions = {}): number {
+    // Libraries load kernels at their first launch, which a capture forbids.
+    run(this.#stream, 0);
+    this.#stream.synchronize();
+    if (!coldCache) return this.#median(launches, repeats, run);
+    const sweep = (this.#sweep ??= this.#device.allocate(2 * this.#device.properties.l2CacheBytes, 'sweeping the cache'));
+    const sweepOnly = (stream: Stream): void => stream.fill(sweep.pointer, 0, sweep.sizeBytes);
+    const both = this.#median(launches, repeats, (stream, launch) => {
+      sweepOnly(stream);
+      run(stream, launch);
+    });
+    return both - this.#median(launches, repeats, sweepOnly);
   }
 
   close(): void {
-    this.stream.synchronize();
+    this.#began.close();
+    this.#ended.close();
+    this.#sweep?.close();
+    this.#sweep = undefined;
   }
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #median(launches: number, repeats: number, run: Candidate<unknown>['run']): number {
+    using graph = this.#stream.capture(() => {
+      for (let launch = 0; launch < launches; launch++) run(this.#stream, launch);
+    });
+    using executable = graph.instantiate();
+    this.#milliseconds(executable);
+    const times = Array.from({ length: repeats }, () => this.#milliseconds(executable)).sort((a, b) => a - b);
+    return ((times[Math.floor(repeats / 2)] ?? 0) * 1000) / launches;
+  }
+
+  #milliseconds(executable: ExecutableGraph): number {
+    this.#began.record(this.#stream);
+    executable.launch(this.#stream);
+    this.#ended.record(this.#stream);
+    this.#ended.synchronize();
+    return this.#ended.elapsedMs(this.#began);
   }
 }
