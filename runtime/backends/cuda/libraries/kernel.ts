@@ -46,7 +46,7 @@ export class KernelArguments implements Disposable {
   /** Changes one parameter, of the kind it had, for later launches. */
   set(index: number, value: KernelArgument): void {
     const offset = this.#offsets[index];
-    if (offset === undefined || !(this.#kinds[index] ?? '' in value))
+    if (offset === undefined || !((this.#kinds[index] ?? '') in value))
       throw new Error(`kernel argument ${index} is not of kind ${Object.keys(value).join()}`);
     this.#write(offset, value);
   }

@@ -142,7 +142,7 @@ export class Matmul implements Disposable {
   /** Enqueues the product. Pointers are 16-byte aligned; `workspace` has at least the tactic's bytes. */
   run(tactic: MatmulTactic, operands: MatmulOperands, workspace: Workspace, stream: Stream): void {
     const { x, w, y, bias } = operands;
-    if (bias !== undefined && bias !== this.#bias) this.#setBias(bias);
+    if (this.problem.bias && bias !== undefined && bias !== this.#bias) this.#setBias(bias);
     const { handle, unchecked, codes } = this.#library;
     const { w: wLayout, x: xLayout, y: yLayout } = this.#layouts;
     const [alpha, beta] = [this.#scales.address, this.#scales.address + 4n];

@@ -1,6 +1,6 @@
 /** Device memory, and host memory the device can reach. Owned by whoever allocated it. */
 import type { Driver } from './driver.js';
-import { detach, viewMemory } from './native-memory.js';
+import { viewMemory } from './native-memory.js';
 
 /** An address on the device. Address arithmetic is the caller's: `pointer + BigInt(offsetBytes)`. */
 export type DevicePointer = bigint;
@@ -32,8 +32,7 @@ export class DeviceMemory implements Disposable {
 export class PinnedMemory implements Disposable {
   readonly address: bigint;
   readonly sizeBytes: number;
-  /** The memory itself; empty after {@link close}. Wrap its `.buffer` for other element types. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #bytes: Uint8Array<ArrayBuffer>;
   readonly #driver: Driver;
   #open = true;
 
@@ -41,13 +40,18 @@ export class PinnedMemory implements Disposable {
     this.#driver = driver;
     this.address = address;
     this.sizeBytes = sizeBytes;
-    this.bytes = viewMemory(address, Math.max(1, sizeBytes));
+    this.#bytes = viewMemory(address, Math.max(1, sizeBytes));
+  }
+
+  /** The memory itself, until it is closed: no view of it may be touched after. Wrap its `.buffer` for other element types. */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    if (!this.#open) throw new Error('pinned memory was used after it was freed');
+    return this.#bytes;
   }
 
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    detach(this.bytes.buffer);
     this.#driver.call.cuMemFreeHost(this.address);
   }
 

@@ -3,7 +3,7 @@ import koffi from 'koffi';
 
 export class NativeMemory implements Disposable {
   readonly address: bigint;
-  /** Zeroed at first. Detached by {@link close}. */
+  /** Zeroed at first. Not to be touched after {@link close}. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;
   #open = true;
@@ -34,7 +34,6 @@ export class NativeMemory implements Disposable {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    detach(this.bytes.buffer);
     koffi.free(this.address);
   }
 
@@ -43,14 +42,9 @@ export class NativeMemory implements Disposable {
   }
 }
 
-/** Memory that somebody else owns, as bytes. Call once per allocation, and {@link detach} before it is freed. */
+/** Memory that somebody else owns, as bytes. Node can't take views of such memory away: none may be touched after it is freed. */
 export function viewMemory(address: bigint, sizeBytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(koffi.view(address, sizeBytes));
-}
-
-/** Leaves every view of the buffer empty, so that none reads memory that was freed. */
-export function detach(buffer: ArrayBuffer): void {
-  structuredClone(buffer, { transfer: [buffer] });
 }
 
 /** A NUL-terminated string of native code; undefined at address 0. */

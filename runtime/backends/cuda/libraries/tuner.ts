@@ -84,7 +84,12 @@ export class Tuner implements Disposable {
     }
     timed.sort((a, b) => a.microseconds - b.microseconds);
     if (timed.length > 1) {
-      for (const entry of timed.slice(0, finalists)) entry.microseconds = this.time(entry.candidate.run, { ...options, repeats });
+      const last = timed.slice(0, finalists);
+      const times = this.#times(
+        last.map(({ candidate }) => candidate.run),
+        { ...options, repeats },
+      );
+      last.forEach((entry, index) => (entry.microseconds = times[index] ?? entry.microseconds));
       timed.sort((a, b) => a.microseconds - b.microseconds);
     }
     const ranking = timed.map(({ candidate, microseconds }) => ({ label: candidate.label, microseconds }));
@@ -99,18 +104,8 @@ export class Tuner implements Disposable {
   }
 
   /** Microseconds of one launch: the median of `repeats` runs of a graph of `launches`. Blocks the thread while it runs. */
-  time(run: Candidate<unknown>['run'], { launches = 20, repeats = 9, coldCache = false }: TuneOptions = {}): number {
-    // Libraries load kernels at their first launch, which a capture forbids.
-    run(this.#stream, 0);
-    this.#stream.synchronize();
-    if (!coldCache) return this.#median(launches, repeats, run);
-    const sweep = (this.#sweep ??= this.#device.allocate(2 * this.#device.properties.l2CacheBytes, 'sweeping the cache'));
-    const sweepOnly = (stream: Stream): void => stream.fill(sweep.pointer, 0, sweep.sizeBytes);
-    const both = this.#median(launches, repeats, (stream, launch) => {
-      sweepOnly(stream);
-      run(stream, launch);
-    });
-    return both - this.#median(launches, repeats, sweepOnly);
+  time(run: Candidate<unknown>['run'], options: TuneOptions = {}): number {
+    return this.#times([run], options)[0] ?? Number.NaN;
   }
 
   close(): void {
@@ -124,14 +119,42 @@ export class Tuner implements Disposable {
     this.close();
   }
 
-  #median(launches: number, repeats: number, run: Candidate<unknown>['run']): number {
-    using graph = this.#stream.capture(() => {
-      for (let launch = 0; launch < launches; launch++) run(this.#stream, launch);
+  /** Of several, each as {@link time}: in turns, so that a change of the device's clock meets all alike. */
+  #times(runs: readonly Candidate<unknown>['run'][], { launches = 20, repeats = 9, coldCache = false }: TuneOptions): readonly number[] {
+    for (const run of runs) {
+      // Libraries load kernels at their first launch, which a capture forbids.
+      run(this.#stream, 0);
+      this.#stream.synchronize();
+    }
+    if (!coldCache) return this.#medians(runs, launches, repeats);
+    const sweep = (this.#sweep ??= this.#device.allocate(2 * this.#device.properties.l2CacheBytes, 'sweeping the cache'));
+    const sweepOnly = (stream: Stream): void => stream.fill(sweep.pointer, 0, sweep.sizeBytes);
+    const swept = runs.map((run) => (stream: Stream, launch: number): void => {
+      sweepOnly(stream);
+      run(stream, launch);
     });
-    using executable = graph.instantiate();
-    this.#milliseconds(executable);
-    const times = Array.from({ length: repeats }, () => this.#milliseconds(executable)).sort((a, b) => a - b);
-    return ((times[Math.floor(repeats / 2)] ?? 0) * 1000) / launches;
+    const [sweepTime = 0, ...times] = this.#medians([sweepOnly, ...swept], launches, repeats);
+    return times.map((time) => time - sweepTime);
+  }
+
+  #medians(runs: readonly Candidate<unknown>['run'][], launches: number, repeats: number): readonly number[] {
+    const executables: ExecutableGraph[] = [];
+    try {
+      for (const run of runs) {
+        using graph = this.#stream.capture(() => {
+          for (let launch = 0; launch < launches; launch++) run(this.#stream, launch);
+        });
+        executables.push(graph.instantiate());
+      }
+      for (const executable of executables) this.#milliseconds(executable);
+      const times: number[][] = executables.map(() => []);
+      for (let round = 0; round < repeats; round++) {
+        executables.forEach((executable, index) => times[index]?.push(this.#milliseconds(executable)));
+      }
+      return times.map((each) => ((each.sort((a, b) => a - b)[Math.floor(repeats / 2)] ?? 0) * 1000) / launches);
+    } finally {
+      for (const executable of executables) executable.close();
+    }
   }
 
   #milliseconds(executable: ExecutableGraph): number {
