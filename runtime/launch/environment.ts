@@ -30,6 +30,8 @@ export interface Environment {
   /** File with the gang's shared secret; undefined: a local gang makes its own. */
   readonly tokenFile: string | undefined;
   readonly cacheDirectory: string;
+  /** Folders where NVIDIA's libraries are looked for first, separated by `:`. */
+  readonly cudaLibraryPath: string | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   /** Undefined: no HTTP server. 0: any free port. */
@@ -55,6 +57,7 @@ export function readEnvironment(variables: Variables = process.env): Environment
     cacheDirectory: resolve(
       text(variables, 'SDXL_CACHE_DIR') ?? join(text(variables, 'XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'sdxl-operator'),
     ),
+    cudaLibraryPath: text(variables, 'SDXL_CUDA_LIBRARY_PATH'),
     logLevel: oneOf(variables, 'SDXL_LOG_LEVEL', logLevels) ?? 'info',
     logFormat: oneOf(variables, 'SDXL_LOG_FORMAT', logFormats) ?? 'text',
     metricsPort: integer(variables, 'SDXL_METRICS_PORT', 0, 65_535),

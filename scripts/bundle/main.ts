@@ -1,7 +1,7 @@
 /**
  * Packs everything a machine without a registry needs to run ranks: Node, this package, its production dependencies.
  *
- *     npm run bundle -- --output DIR [--without onnx] [--without models]
+ *     npm run bundle -- --output DIR [--without onnx] [--without models] [--compression 0…9]
  *
  * Writes `sdxl-operator-VERSION-linux-x64.tar.xz` and its checksum. The operator, which runs in the cluster, is not in it.
  */
@@ -25,9 +25,17 @@ root=$(CDPATH= cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
 exec "$root/bin/node" "$root/dist/runtime/cli/main.js" "$@"
 `;
 
-const { values } = parseArgs({ options: { output: { type: 'string' }, without: { type: 'string', multiple: true, default: [] } } });
+const usage = 'npm run bundle -- --output DIR [--without onnx] [--without models] [--compression 0…9]';
+const { values } = parseArgs({
+  options: {
+    output: { type: 'string' },
+    without: { type: 'string', multiple: true, default: [] },
+    compression: { type: 'string', default: '9' },
+  },
+});
 const without = new Set(values.without.map(parsePart));
-if (values.output === undefined) throw new Error('usage: npm run bundle -- --output DIR [--without onnx] [--without models]');
+if (values.output === undefined) throw new Error(`usage: ${usage}`);
+if (!/^\d$/u.test(values.compression)) throw new Error(`--compression ${values.compression}: it is 0 (fast) to 9 (small)`);
 if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('the bundle holds this Node: make it on linux/x64');
 await bundle(resolve(values.output), without);
 
@@ -75,6 +83,8 @@ async function copyPackages(root: string, left: ReadonlySet<Part>): Promise<void
   const excluded = new Set(['@kubernetes/client-node', ...(left.has('onnx') ? ['onnxruntime-node', 'onnxruntime-common'] : [])]);
   for (const folder of await productionPackages(packageFile('.'), { os: process.platform, cpu: process.arch }, excluded)) {
     const packageName = folder.slice(folder.lastIndexOf('node_modules/') + 'node_modules/'.length);
+    // Types only.
+    if (packageName.startsWith('@types/')) continue;
     for (const path of await files(packageFile(folder))) {
       if (isNeeded(packageName, path)) await copy(packageFile(`${folder}/${path}`), join(root, folder, path));
     }
@@ -99,7 +109,7 @@ async function copy(from: string, to: string): Promise<void> {
 /** Equal content gives an equal archive: names sorted, no times, no owners. */
 async function compress(folder: string, name: string, archive: string): Promise<void> {
   const flags = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
-  const environment = { ...process.env, XZ_OPT: `-9 --threads=${availableParallelism()}` };
+  const environment = { ...process.env, XZ_OPT: `-${values.compression} --threads=${availableParallelism()}` };
   await run('tar', [...flags, '-C', folder, '-cJf', archive, name], { env: environment });
 }
 

@@ -1,11 +1,16 @@
 /** NVIDIA's libraries through FFI on a real device: every wrapper against a float64 reference. Skipped where there is no device. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import {
   architectureName,
   convolutionOutputSize,
+  CubinCache,
+  cubinKey,
   deserializeMatmulTactic,
   KernelArguments,
   Nccl,
@@ -448,6 +453,23 @@ describe('kernels, graphs and memory', { skip }, () => {
     device.copyToHost(words.subarray(0, 1), y.pointer);
     assert.equal(words[0], 7);
     y.close();
+  });
+
+  test('a kernel is compiled once, and again where its file is damaged', async () => {
+    const { nvrtc, device } = gpu();
+    const directory = await mkdtemp(join(tmpdir(), 'sdxl-kernels-'));
+    const damage: string[] = [];
+    const cache = new CubinCache(directory, (reason) => damage.push(reason));
+    const architecture = architectureName(device.properties.computeCapability);
+    const program = { name: 'empty.cu', source: 'extern "C" __global__ void f() {}', architecture };
+    const made = await cache.compile(nvrtc, program);
+    const file = join(directory, `${cubinKey(program, nvrtc.version)}.cubin`);
+    assert.deepEqual(Uint8Array.from(await cache.compile(nvrtc, program)), made);
+    await writeFile(file, 'damaged');
+    const again = await cache.compile(nvrtc, program);
+    device.loadModule(again).close();
+    assert.equal(damage.length, 1);
+    await rm(directory, { recursive: true });
   });
 
   test('a captured graph replays kernels, products and copies on two streams', async () => {

@@ -47,6 +47,7 @@ export class OnnxBackend implements Backend {
 
   async prepare(component: Component, signal?: AbortSignal): Promise<Engine> {
     signal?.throwIfAborted();
+    requireOnnxRuntime();
     const started = performance.now();
     const plan = partition(component.graph);
     const { locate, layout } = weightLayout(component);
@@ -143,4 +144,17 @@ function commonFolder(files: readonly string[]): string | undefined {
     common = differs === -1 ? known : known.slice(0, differs);
   }
   return common === undefined ? undefined : common.join(sep) || sep;
+}
+
+/** Bundles for GPU hosts are made without it; only the worker imports it. */
+function requireOnnxRuntime(): void {
+  try {
+    import.meta.resolve('onnxruntime-node');
+  } catch (cause) {
+    throw new SdxlError(
+      'BACKEND_UNAVAILABLE',
+      'the ONNX backend needs onnxruntime-node, which this installation was made without: choose another backend, or install it with onnxruntime-node',
+      { cause },
+    );
+  }
 }

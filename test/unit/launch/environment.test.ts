@@ -13,6 +13,7 @@ test('an empty environment means local ranks and documented defaults', () => {
     gang: undefined,
     tokenFile: undefined,
     cacheDirectory: '/x/sdxl-operator',
+    cudaLibraryPath: undefined,
     logLevel: 'info',
     logFormat: 'text',
     metricsPort: undefined,
