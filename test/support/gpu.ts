@@ -6,6 +6,7 @@ import {
   Device,
   Driver,
   LibrarySearch,
+  matmulWorkspaceBytes,
   Nvrtc,
   type DeviceMemory,
   type DevicePointer,
@@ -37,7 +38,7 @@ export async function openGpu(): Promise<Gpu | string> {
     const cublasLt = await CublasLt.open(search, major);
     const cudnn = await Cudnn.open(search);
     const stream = device.createStream();
-    const workspace = device.allocate(64 << 20, 'workspace');
+    const workspace = device.allocate(2 * matmulWorkspaceBytes, 'workspace');
     const close = (): void => {
       workspace.close();
       stream.close();

@@ -80,6 +80,6 @@ function buildGraph(builder: GraphBuilder, problem: AttentionProblem): void {
 }
 
 /** `[batch, tokens, heads, headDim]` as a projection writes it. */
-export function denseStrides(tokens: number, heads: number, headDim: number): AttentionStrides {
+function denseStrides(tokens: number, heads: number, headDim: number): AttentionStrides {
   return { batch: tokens * heads * headDim, head: headDim, token: heads * headDim };
 }

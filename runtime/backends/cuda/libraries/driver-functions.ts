@@ -95,7 +95,7 @@ export function driverStatusCodes(describe: (status: number) => string): StatusC
   return { library: 'CUDA driver', describe, classify: classifyDriverStatus };
 }
 
-export function classifyDriverStatus(status: number): ErrorCode {
+function classifyDriverStatus(status: number): ErrorCode {
   if (status === cuErrorOutOfMemory) return 'CUDA_OUT_OF_MEMORY';
   if (unavailableStatuses.has(status)) return 'CUDA_UNAVAILABLE';
   if (imageStatuses.has(status)) return 'ENGINE_BUILD_FAILED';

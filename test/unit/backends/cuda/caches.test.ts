@@ -71,6 +71,10 @@ test('a kernel cache that can’t be written says so', async () => {
   await assert.rejects(cache.publish(join(cache.directory, 'x'), new Uint8Array(1)), { code: 'ENGINE_CACHE_UNWRITABLE' });
 });
 
+function unexpected(reason: string): void {
+  assert.fail(reason);
+}
+
 const identity = { device: 'NVIDIA H100', driver: '13.0', cudnn: '9.19.0' };
 
 test('a timing cache is read back as it was saved, and equal caches are equal files', async () => {
@@ -80,7 +84,7 @@ test('a timing cache is read back as it was saved, and equal caches are equal fi
   cache.set('b', { tactic: 'AAAA 0', label: 'algo 66', microseconds: 12.5 });
   cache.set('a', { tactic: '{"x":1}', label: 'engine 41', microseconds: 97 });
   await cache.save(path);
-  const read = await TimingCache.open(path, identity, assert.fail);
+  const read = await TimingCache.open(path, identity, unexpected);
   assert.equal(read.size, 2);
   assert.deepEqual(read.get('b'), cache.get('b'));
   assert.equal(read.get('c'), undefined);
@@ -92,7 +96,7 @@ test('a timing cache is read back as it was saved, and equal caches are equal fi
 test('a timing cache from elsewhere, of another format, or damaged is dismissed with its reason', async () => {
   await using folder = await temporary();
   const path = join(folder.path, 'timings.json');
-  assert.equal((await TimingCache.open(path, identity, assert.fail)).size, 0);
+  assert.equal((await TimingCache.open(path, identity, unexpected)).size, 0);
   const cache = new TimingCache(identity);
   cache.set('a', { tactic: '', label: '', microseconds: 1 });
   await cache.save(path);
