@@ -183,3 +183,20 @@ function missing(value: unknown, schema: unknown, path: string): readonly string
     ...inValues.flatMap((name) => missing(at(value, name), at(properties, name), `${path}${name}.`)),
   ];
 }
+
+suite('jobs with hashed names', { skip: skipWithout('helm') }, () => {
+  const names = async (...set: readonly string[]): Promise<readonly string[]> => {
+    const values = set.flatMap((value) => ['--set', value]);
+    return parseObjects(await runTool('helm', ['template', 'pictures', 'manifests/gitops/hashed-names', ...values])).map(
+      ({ metadata }) => metadata.name,
+    );
+  };
+
+  test('have the same name as long as they make the same', async () => {
+    const [name = ''] = await names();
+    assert.match(name, /^flowers-rabbit-[0-9a-f]{8}$/u);
+    assert.deepEqual(await names('jobs.flowers-rabbit.suspend=true', 'jobs.flowers-rabbit.ttlSecondsAfterFinished=60'), [name]);
+    assert.notDeepEqual(await names('jobs.flowers-rabbit.prompt=flowers'), [name]);
+    assert.notDeepEqual(await names('jobs.flowers-rabbit.pods.image=registry.example.com/runtime:1'), [name]);
+  });
+});

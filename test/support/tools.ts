@@ -19,7 +19,7 @@ export function skipWithout(...names: readonly ToolName[]): string | false {
   return `${missing.join(' and ')} not installed: npm run tools`;
 }
 
-function toolPath(name: ToolName): string {
+export function toolPath(name: ToolName): string {
   const path = findTool(name);
   if (path === undefined) throw new Error(`${name} is not installed: npm run tools`);
   return path;
@@ -27,8 +27,12 @@ function toolPath(name: ToolName): string {
 
 /** Runs a tool to its end, whatever its exit code. */
 export async function tryTool(name: ToolName, args: readonly string[]): Promise<Outcome> {
+  return await tryProgram(toolPath(name), args);
+}
+
+export async function tryProgram(file: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<Outcome> {
   try {
-    const { stdout, stderr } = await execute(toolPath(name), args, { timeout: timeoutMs, maxBuffer: 64 * 1024 * 1024 });
+    const { stdout, stderr } = await execute(file, args, { env, timeout: timeoutMs, maxBuffer: 64 * 1024 * 1024 });
     return { exitCode: 0, stdout, stderr };
   } catch (error) {
     if (!isOutcome(error)) throw error;

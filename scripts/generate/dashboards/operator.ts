@@ -7,8 +7,8 @@ const operators = 'namespace=~"$namespace"';
 const quantile = (q: number, metric: string, by: string): string =>
   `histogram_quantile(${q}, sum by (${['le', by].filter(Boolean).join(', ')}) (rate(${metric}_bucket{${operators}}[$__rate_interval])))`;
 
-/** A series every Node process has, of operators alone. */
-const ofOperators = (series: string): string => `${series} and on (namespace, pod) sdxl_operator_build_info{${operators}}`;
+/** What the kubelet tells of the operator's containers. */
+const container = `${operators}, container="operator"`;
 
 export function operatorDashboard(): DashboardBuilder {
   return dashboard(
@@ -123,15 +123,15 @@ export function operatorDashboard(): DashboardBuilder {
     .withPanel(
       lines(
         'Memory',
-        { '{{namespace}}/{{pod}}': ofOperators('process_resident_memory_bytes') },
-        { description: 'Resident memory of each replica.', unit: 'bytes' },
+        { '{{namespace}}/{{pod}}': `container_memory_working_set_bytes{${container}}` },
+        { description: 'Working set of each replica, from the kubelet.', unit: 'bytes' },
       ),
     )
     .withPanel(
       lines(
         'Processor',
-        { '{{namespace}}/{{pod}}': ofOperators('rate(process_cpu_seconds_total[$__rate_interval])') },
-        { description: 'Processors in use by each replica.' },
+        { '{{namespace}}/{{pod}}': `rate(container_cpu_usage_seconds_total{${container}}[$__rate_interval])` },
+        { description: 'Processors in use by each replica, from the kubelet.' },
       ),
     );
 }
