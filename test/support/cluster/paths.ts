@@ -13,3 +13,7 @@ export function logFile(directory: string, name: string): string {
 export function servingCertificate(directory: string): string {
   return join(directory, 'certificates', 'apiserver.crt');
 }
+
+export function servingKey(directory: string): string {
+  return join(directory, 'certificates', 'apiserver.key');
+}
