@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 )
 
@@ -132,7 +133,12 @@ func buildRoot(spec containerSpec) error {
 	// Outer mounts first.
 	sort.SliceStable(spec.Mounts, func(i, j int) bool { return len(spec.Mounts[i].Target) < len(spec.Mounts[j].Target) })
 	for _, mount := range spec.Mounts {
-		if err := bind(mount.Source, filepath.Join(root, mount.Target), mount.ReadOnly); err != nil {
+		// Links on the way, such as /var/run, lead within the container.
+		target, err := securejoin.SecureJoin(root, mount.Target)
+		if err != nil {
+			return err
+		}
+		if err := bind(mount.Source, target, mount.ReadOnly); err != nil {
 			return fmt.Errorf("mount %s: %w", mount.Target, err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // writeStatus tells the API server how the pod is. Conditions of others, such as DisruptionTarget of an eviction, stay.
 func (w *podWorker) writeStatus() {
 	status, pod := w.status(), w.pod
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
+	patch, err := statusPatch(pod, status)
 	if err != nil {
 		w.logf("status: %v", err)
 		return
@@ -27,6 +27,24 @@ func (w *podWorker) writeStatus() {
 		}
 		return err
 	})
+}
+
+// statusPatch leaves the conditions of others as they are. Addresses are replaced: a pod has new ones after its node has booted.
+func statusPatch(pod *corev1.Pod, status corev1.PodStatus) ([]byte, error) {
+	whole, err := json.Marshal(status)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(whole, &fields); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"podIPs", "hostIPs"} {
+		if addresses, found := fields[name].([]any); found {
+			fields[name] = append(addresses, map[string]any{"$patch": "replace"})
+		}
+	}
+	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": fields})
 }
 
 func (w *podWorker) status() corev1.PodStatus {

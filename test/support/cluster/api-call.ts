@@ -65,7 +65,7 @@ function verbOf(method: string, resource: string, name: string, query: URLSearch
   }
 }
 
-export function isMutating({ verb }: ApiCall): boolean {
+function isMutating({ verb }: ApiCall): boolean {
   return ['create', 'update', 'patch', 'delete', 'deletecollection'].includes(verb);
 }
 
