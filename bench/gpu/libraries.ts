@@ -7,11 +7,13 @@
  * that weights come from memory as they do in a model.
  */
 import {
+  architectureName,
   convolutionOutputSize,
   CublasLt,
   Cudnn,
   Device,
   Driver,
+  KernelArguments,
   LibrarySearch,
   libraryPathVariable,
   Nvrtc,
@@ -26,7 +28,7 @@ import {
 const search = new LibrarySearch({ libraryPath: process.env[libraryPathVariable], home: process.env['HOME'] });
 const driver = await Driver.open(search);
 const device = await Device.open(driver);
-await Nvrtc.open(search, driver.cudaVersion[0]);
+const nvrtc = await Nvrtc.open(search, driver.cudaVersion[0]);
 const cublasLt = await CublasLt.open(search, driver.cudaVersion[0]);
 const cudnn = await Cudnn.open(search);
 const stream = device.createStream();
@@ -82,6 +84,25 @@ for (const problem of [
   { ...attention, batch: 1, heads: 1, headDim: 512 },
 ])
   await timeAttention(problem);
+
+await timeNodes();
+
+/** What a node costs: chains of kernels that do nothing, launched plainly and programmatically, and with a memset between. */
+async function timeNodes(): Promise<void> {
+  const source = 'extern "C" __global__ void nothing(int* x) { asm volatile("griddepcontrol.wait;"); }';
+  const architecture = architectureName(device.properties.computeCapability);
+  const kernel = device.loadModule(await nvrtc.compile({ name: 'nothing.cu', source, architecture })).kernel('nothing');
+  const values = new KernelArguments([{ pointer: results.pointer }]);
+  const kinds = {
+    plain: () => kernel.launch([132], [128], 0, stream, values),
+    programmatic: () => kernel.launchProgrammatic([132], [128], 0, stream, values),
+    'plain and memset': () => {
+      kernel.launch([132], [128], 0, stream, values);
+      stream.fill(results.pointer, 0, 256);
+    },
+  };
+  for (const [name, run] of Object.entries(kinds)) console.log(`node, ${name}: ${tuner.time(run, { launches: 500 }).toFixed(2)} µs`);
+}
 
 /** Slices that follow each other through the buffer, a new set for every launch. */
 function rotating(launch: number, elements: readonly number[]): readonly DevicePointer[] {
@@ -145,11 +166,7 @@ async function timeAttention(problem: AttentionProblem): Promise<void> {
       operation.run(plan, { q, k, v, o: results.pointer }, workspace, on);
     },
   }));
-  const [first] = candidates;
-  first?.run(stream, 0);
-  stream.synchronize();
-  using graph = stream.capture(() => first?.run(stream, 0));
-  await report(`${operation.name} ${JSON.stringify(graph.countNodes())}`, candidates, 4 * width * queryTokens * keyTokens);
+  await report(operation.name, candidates, 4 * width * queryTokens * keyTokens);
 }
 
 async function report<T>(name: string, candidates: readonly Candidate<T>[], flops: number): Promise<void> {
@@ -157,11 +174,13 @@ async function report<T>(name: string, candidates: readonly Candidate<T>[], flop
   const [first] = candidates;
   if (first === undefined) return;
   const untuned = tuner.time(first.run);
-  const { microseconds, label } = await tuner.fastest(candidates);
+  const { microseconds, label, tactic } = await tuner.fastest(candidates);
+  const fastest = candidates.find((candidate) => candidate.tactic === tactic) ?? first;
+  using graph = stream.capture(() => fastest.run(stream, 0));
   const seconds = (performance.now() - began) / 1000;
   console.log(
     `${name}: ${microseconds.toFixed(1)} µs (${(flops / microseconds / 1e6).toFixed(0)} TFLOP/s), first choice ${untuned.toFixed(1)} µs, ` +
-      `${candidates.length} candidates in ${seconds.toFixed(1)} s: ${label}`,
+      `${candidates.length} candidates in ${seconds.toFixed(1)} s: ${label}; nodes ${JSON.stringify(graph.countNodes())}`,
   );
 }
 

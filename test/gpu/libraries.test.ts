@@ -8,6 +8,7 @@ import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import {
   architectureName,
+  ClearedWorkspaces,
   convolutionOutputSize,
   CubinCache,
   cubinKey,
@@ -519,6 +520,128 @@ describe('kernels, graphs and memory', { skip }, () => {
       });
       assert.ok(relative < tolerance.f16, String(relative));
     }
+  });
+
+  test('memsets of attention’s workspaces are taken out of a graph, and it computes the same', async () => {
+    const { device, stream, cudnn, workspace } = gpu();
+    const problem: AttentionProblem = { batch: 2, heads: 4, queryTokens: 256, keyTokens: 256, headDim: 64, dtype: 'f16' };
+    const { q, k, v } = attentionOperands(problem, 700);
+    const count = 2 * 256 * 4 * 64;
+    using attention = cudnn.attention(problem);
+    const [plan] = await attention.candidates(1);
+    assert.ok(plan !== undefined);
+    const calls = 4;
+    using workspaces = new ClearedWorkspaces(device, 1 << 16);
+    const parts = Array.from({ length: calls }, () => workspaces.take(plan.workspaceBytes));
+    const outputs = Array.from({ length: calls }, () => poisoned(gpu(), count));
+    const enqueue = (): void => {
+      workspaces.clear(stream);
+      outputs.forEach((o, call) => {
+        const part = parts[call] ?? workspace;
+        // Each call attends to what the one before it computed.
+        const query = call === 0 ? q.pointer : (outputs[call - 1]?.pointer ?? 0n);
+        attention.run(plan, { q: query, k: k.pointer, v: v.pointer, o: o.pointer }, part, stream);
+      });
+    };
+    enqueue();
+    const expected = outputs.map((o) => download(gpu(), o.pointer, count, 'f16'));
+    using graph = stream.capture(enqueue);
+    const before = graph.countNodes();
+    const removed = workspaces.removeMemsets(graph);
+    const after = graph.countNodes();
+    assert.equal(removed, (before['memset'] ?? 0) - 1);
+    assert.deepEqual([after['memset'], after['kernel'], after.total], [1, before['kernel'], before.total - removed]);
+    using executable = graph.instantiate();
+    for (let replay = 0; replay < 3; replay++) {
+      for (const o of outputs) stream.fill(o.pointer, 0x7fff, count, 2);
+      executable.launch(stream);
+      outputs.forEach((o, call) => {
+        assert.deepEqual(download(gpu(), o.pointer, count, 'f16'), expected[call]);
+      });
+    }
+    for (const o of outputs) o.close();
+    // One part for two calls has to be cleared in between.
+    using region = device.allocate(256);
+    using twice = stream.capture(() => {
+      for (let call = 0; call < 2; call++) stream.fill(region.pointer, 0, 16);
+    });
+    assert.equal(twice.removeMemsets(region), 0);
+    assert.equal(twice.countNodes().total, 2);
+  });
+
+  test('products whose algorithm clears its workspace do without', () => {
+    const { device, stream, cublasLt, workspace } = gpu();
+    const problem: MatmulProblem = { m: 2048, n: 5120, k: 640, dtype: 'f16', bias: true, accumulate: false };
+    const { x, w, bias } = matmulOperands(problem, 720);
+    const count = problem.m * problem.n;
+    using y = device.allocate(count * 2);
+    using matmul = cublasLt.matmul(problem);
+    using workspaces = new ClearedWorkspaces(device, 1 << 20);
+    for (const tactic of matmul.candidates(40)) {
+      workspaces.reset();
+      const parts = [0, 1].map(() => workspaces.take(tactic.workspaceBytes) ?? workspace);
+      const enqueue = (): void => {
+        workspaces.clear(stream);
+        for (const part of parts) matmul.run(tactic, { x: x.pointer, w: w.pointer, bias: bias.pointer, y: y.pointer }, part, stream);
+      };
+      enqueue();
+      const expected = download(gpu(), y.pointer, count, 'f16');
+      using graph = stream.capture(enqueue);
+      const before = graph.countNodes();
+      const removed = workspaces.removeMemsets(graph);
+      assert.equal(graph.countNodes().total, before.total - removed);
+      using executable = graph.instantiate();
+      for (let replay = 0; replay < 2; replay++) {
+        stream.fill(y.pointer, 0x7fff, count, 2);
+        executable.launch(stream);
+        assert.deepEqual(download(gpu(), y.pointer, count, 'f16'), expected, matmul.describe(tactic));
+      }
+    }
+    for (const { memory } of [x, w, bias]) memory.close();
+  });
+
+  test('kernels that wait by themselves start early and still see what came before', async () => {
+    const { device, nvrtc, stream } = gpu();
+    if (device.properties.computeCapability[0] < 9) return;
+    const source = `extern "C" __global__ void append(int* counts, int* log, int position) {
+      asm volatile("griddepcontrol.wait;" ::: "memory");
+      if (threadIdx.x == 0) log[position * gridDim.x + blockIdx.x] = counts[blockIdx.x ^ 1];
+      if (threadIdx.x == 0) counts[blockIdx.x + gridDim.x] = 0;
+    }
+    extern "C" __global__ void count(int* counts) {
+      asm volatile("griddepcontrol.wait;" ::: "memory");
+      if (threadIdx.x == 0) counts[blockIdx.x] += 1;
+    }`;
+    const architecture = architectureName(device.properties.computeCapability);
+    using module = device.loadModule(await nvrtc.compile({ name: 'chain.cu', source, architecture }));
+    const [append, count] = [module.kernel('append'), module.kernel('count')];
+    const [blocks, rounds] = [64, 50];
+    using counts = device.allocate(blocks * 8);
+    using log = device.allocate(blocks * rounds * 4);
+    using counted = new KernelArguments([{ pointer: counts.pointer }]);
+    const positions = Array.from(
+      { length: rounds },
+      (_, round) => new KernelArguments([{ pointer: counts.pointer }, { pointer: log.pointer }, { i32: round }]),
+    );
+    const enqueue = (): void => {
+      stream.fill(counts.pointer, 0, counts.sizeBytes);
+      for (const position of positions) {
+        count.launchProgrammatic([blocks], [128], 0, stream, counted);
+        append.launchProgrammatic([blocks], [128], 0, stream, position);
+      }
+    };
+    enqueue();
+    using graph = stream.capture(enqueue);
+    using executable = graph.instantiate();
+    executable.launch(stream);
+    stream.synchronize();
+    const found = new Int32Array(blocks * rounds);
+    device.copyToHost(found, log.pointer);
+    assert.deepEqual(
+      found,
+      Int32Array.from(found, (_, index) => Math.floor(index / blocks) + 1),
+    );
+    for (const position of positions) position.close();
   });
 
   test('a failed capture leaves the stream usable', () => {

@@ -1,4 +1,4 @@
-/** The CUDA driver's functions and status codes (cuda.h of CUDA 12 and 13; every one exists since CUDA 11.4). */
+/** The CUDA driver's functions and status codes (cuda.h of CUDA 12 and 13; every one exists since CUDA 12.3). */
 import type { ErrorCode } from '../../../errors/index.js';
 import type { Signatures } from './native-library.js';
 import type { StatusCodes } from './status.js';
@@ -49,6 +49,13 @@ export const driverSignatures = {
   cuGraphDestroy: ['uint64_t'],
   cuGraphGetNodes: ['uint64_t', 'void *', 'void *'],
   cuGraphNodeGetType: ['uint64_t', 'void *'],
+  cuGraphMemsetNodeGetParams: ['uint64_t', 'void *'],
+  /** node, other nodes, edges' data, count. */
+  cuGraphNodeGetDependencies_v2: ['uint64_t', 'void *', 'void *', 'void *'],
+  cuGraphNodeGetDependentNodes_v2: ['uint64_t', 'void *', 'void *', 'void *'],
+  /** graph, from, to, edges' data, count. */
+  cuGraphAddDependencies_v2: ['uint64_t', 'void *', 'void *', 'void *', 'size_t'],
+  cuGraphDestroyNode: ['uint64_t'],
   cuModuleLoadData: ['void *', 'void *'],
   cuModuleUnload: ['uint64_t'],
   cuModuleGetFunction: ['void *', 'uint64_t', 'str'],
@@ -57,6 +64,8 @@ export const driverSignatures = {
   cuFuncGetAttribute: ['void *', 'int', 'uint64_t'],
   cuOccupancyMaxActiveBlocksPerMultiprocessor: ['void *', 'uint64_t', 'int', 'size_t'],
   cuLaunchKernel: ['uint64_t', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint64_t', 'void *', 'void *'],
+  /** configuration, function, parameters, extra. */
+  cuLaunchKernelEx: ['void *', 'uint64_t', 'void *', 'void *'],
   cuLaunchCooperativeKernel: ['uint64_t', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint64_t', 'void *'],
   cuIpcGetMemHandle: ['void *', 'uint64_t'],
   cuIpcOpenMemHandle_v2: ['void *', 'Bytes64', 'uint'],
@@ -81,6 +90,22 @@ export const functionAttribute = {
   registers: 4,
   maxDynamicSharedBytes: 8,
 } as const;
+
+/** CUlaunchConfig with one CUlaunchAttribute behind it; offsets in bytes. */
+export const launchConfigLayout = {
+  sizeBytes: 56 + 72,
+  stream: 32,
+  attributes: 40,
+  attributeCount: 48,
+  attributeId: 56,
+  attributeValue: 64,
+} as const;
+export const programmaticStreamSerialization = 6;
+
+/** CUDA_MEMSET_NODE_PARAMS; offsets in bytes. */
+export const memsetNodeLayout = { sizeBytes: 40, destination: 0, value: 16, elementSize: 20, width: 24, height: 32 } as const;
+/** CUgraphEdgeData; all zero: the whole of one node before the whole of the next. */
+export const graphEdgeBytes = 8;
 
 /** CU_GRAPH_NODE_TYPE_*, in order. */
 export const graphNodeKinds = ['kernel', 'memcpy', 'memset', 'host', 'graph', 'empty', 'waitEvent', 'eventRecord'] as const;

@@ -1,6 +1,6 @@
 /** Modules of compiled kernels, and their launch. */
 import { SdxlError } from '../../../errors/index.js';
-import { functionAttribute } from './driver-functions.js';
+import { functionAttribute, launchConfigLayout, programmaticStreamSerialization } from './driver-functions.js';
 import type { Driver } from './driver.js';
 import type { DevicePointer } from './memory.js';
 import { NativeMemory } from './native-memory.js';
@@ -80,6 +80,8 @@ export class Kernel {
   readonly name: string;
   readonly handle: bigint;
   readonly #driver: Driver;
+  /** Lives as long as the process, a few hundred bytes a kernel. */
+  #config: NativeMemory | undefined;
 
   constructor(driver: Driver, name: string, handle: bigint) {
     this.#driver = driver;
@@ -117,6 +119,25 @@ export class Kernel {
     const [blockX, blockY = 1, blockZ = 1] = block;
     const { call } = this.#driver;
     call.cuLaunchKernel(this.handle, gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes, stream.handle, parameters.address, null);
+  }
+
+  /**
+   * May start while the kernel before it on the stream ends, which hides the launch: the kernel itself waits
+   * (`griddepcontrol.wait`, sm_90 and newer) before it touches what others write or read. In a graph this becomes an edge.
+   */
+  launchProgrammatic(grid: Dim3, block: Dim3, sharedBytes: number, stream: Stream, parameters: KernelArguments): void {
+    const { sizeBytes, stream: streamAt, attributes, attributeCount, attributeId, attributeValue } = launchConfigLayout;
+    const config = (this.#config ??= new NativeMemory(sizeBytes));
+    const { view } = config;
+    const [gridX, gridY = 1, gridZ = 1] = grid;
+    const [blockX, blockY = 1, blockZ = 1] = block;
+    [gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes].forEach((value, index) => view.setUint32(index * 4, value, true));
+    view.setBigUint64(streamAt, stream.handle, true);
+    view.setBigUint64(attributes, config.address + BigInt(attributeId), true);
+    view.setUint32(attributeCount, 1, true);
+    view.setUint32(attributeId, programmaticStreamSerialization, true);
+    view.setInt32(attributeValue, 1, true);
+    this.#driver.call.cuLaunchKernelEx(config.address, this.handle, parameters.address, null);
   }
 
   /** All blocks run at once, so that they may wait for each other. */

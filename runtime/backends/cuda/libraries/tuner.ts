@@ -25,6 +25,8 @@ export interface TuneOptions {
   readonly repeats?: number;
   /** Whether the device's cache is swept before every launch, as the rest of a model does; the sweep is timed and taken off. */
   readonly coldCache?: boolean;
+  /** Whether memsets are taken off a candidate's time, because the engine takes them out of its graph. */
+  readonly freeMemsets?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -54,6 +56,8 @@ export class Tuner implements Disposable {
   readonly #began: Event;
   readonly #ended: Event;
   #sweep: DeviceMemory | undefined;
+  /** Microseconds of a small one in a graph. */
+  #memsetTime: number | undefined;
 
   constructor(device: Device, stream: Stream) {
     this.#device = device;
@@ -120,13 +124,15 @@ export class Tuner implements Disposable {
   }
 
   /** Of several, each as {@link time}: in turns, so that a change of the device's clock meets all alike. */
-  #times(runs: readonly Candidate<unknown>['run'][], { launches = 20, repeats = 9, coldCache = false }: TuneOptions): readonly number[] {
+  #times(runs: readonly Candidate<unknown>['run'][], options: TuneOptions): readonly number[] {
+    const { launches = 20, repeats = 9, coldCache = false, freeMemsets = false } = options;
     for (const run of runs) {
       // Libraries load kernels at their first launch, which a capture forbids.
       run(this.#stream, 0);
       this.#stream.synchronize();
     }
-    if (!coldCache) return this.#medians(runs, launches, repeats);
+    const taken = freeMemsets ? runs.map((run) => this.#memsetsOf(run)) : runs.map(() => 0);
+    if (!coldCache) return this.#medians(runs, launches, repeats).map((time, index) => time - (taken[index] ?? 0));
     const sweep = (this.#sweep ??= this.#device.allocate(2 * this.#device.properties.l2CacheBytes, 'sweeping the cache'));
     const sweepOnly = (stream: Stream): void => stream.fill(sweep.pointer, 0, sweep.sizeBytes);
     const swept = runs.map((run) => (stream: Stream, launch: number): void => {
@@ -134,7 +140,19 @@ export class Tuner implements Disposable {
       run(stream, launch);
     });
     const [sweepTime = 0, ...times] = this.#medians([sweepOnly, ...swept], launches, repeats);
-    return times.map((time) => time - sweepTime);
+    return times.map((time, index) => time - sweepTime - (taken[index] ?? 0));
+  }
+
+  /** Microseconds of the memsets in one launch. */
+  #memsetsOf(run: Candidate<unknown>['run']): number {
+    using graph = this.#stream.capture(() => run(this.#stream, 0));
+    const memsets = graph.countNodes()['memset'] ?? 0;
+    if (memsets === 0) return 0;
+    if (this.#memsetTime === undefined) {
+      using memory = this.#device.allocate(256);
+      [this.#memsetTime = 0] = this.#medians([(stream): void => stream.fill(memory.pointer, 0, memory.sizeBytes)], 100, 9);
+    }
+    return memsets * this.#memsetTime;
   }
 
   #medians(runs: readonly Candidate<unknown>['run'][], launches: number, repeats: number): readonly number[] {
