@@ -1,7 +1,7 @@
 /**
  * Latency and bandwidth of the gRPC communicator between two processes on loopback, by payload size.
  *
- *     npx tsc && node dist/bench/collectives.js [--json]
+ *     npx tsc && node dist/bench/collectives.js [--json] [--tls]
  *
  * One exchange is a halo's shape: both ranks send and receive the same number of bytes, and the next one starts when it is
  * complete; its bandwidth counts what one rank receives. One way: rank 0 only sends, with eight exchanges outstanding, and
@@ -11,7 +11,8 @@ import { fork } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { GrpcCommunicator, type Communicator } from '../runtime/collectives/index.js';
+import { GrpcCommunicator, type Communicator, type TlsIdentity } from '../runtime/collectives/index.js';
+import { makeIdentity } from '../runtime/launch/certificates.js';
 import { rankNodeOptions } from '../runtime/launch/node-options.js';
 
 const sizes = [0, 1 << 10, 16 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20, 16 << 20];
@@ -33,7 +34,9 @@ interface Row {
   readonly oneWayGigabytesPerSecond: number;
 }
 
-const { values } = parseArgs({ options: { json: { type: 'boolean' }, rank: { type: 'string' }, port: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { json: { type: 'boolean' }, tls: { type: 'boolean' }, rank: { type: 'string' }, port: { type: 'string' } },
+});
 if (values.rank === undefined) await measure();
 else await runRank(Number(values.rank), Number(values.port));
 
@@ -46,6 +49,8 @@ async function measure(): Promise<void> {
       execArgv: rankFlags,
     }),
   );
+  const identity = values.tls === true ? await makeIdentity() : undefined;
+  for (const rank of ranks) rank.send({ identity });
   ranks[0]?.on('message', (row) => rows.push(row as Row));
   const codes = await Promise.all(ranks.map((rank) => new Promise((resolve) => rank.once('exit', resolve))));
   if (codes.some((code) => code !== 0)) throw new Error(`the ranks ended with ${codes.join(', ')}`);
@@ -68,12 +73,18 @@ async function measure(): Promise<void> {
 }
 
 async function runRank(rank: number, port: number): Promise<void> {
+  const { identity } = await new Promise<{ identity?: TlsIdentity }>((resolve) => {
+    process.once('message', (message) => {
+      resolve(message as { identity?: TlsIdentity });
+    });
+  });
   await using communicator = await GrpcCommunicator.open({
     rank,
     worldSize: 2,
     coordinator: { host: '127.0.0.1', port },
     listen: { host: '127.0.0.1', port: 0 },
     token: 'benchmark',
+    ...(identity === undefined ? {} : { tls: identity }),
     fingerprint: { version: '', modelDigest: '', backend: '', dtype: '', mesh: '', plan: '', job: '' },
   });
   const peer = 1 - rank;

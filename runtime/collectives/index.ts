@@ -6,3 +6,4 @@
 export { SingleRank, type Communicator, type CommunicatorObserver, type Exchange, type Fingerprint, type Message } from './communicator.js';
 export { GrpcCommunicator } from './grpc/grpc-communicator.js';
 export { type GrpcCommunicatorOptions, type Timeouts } from './grpc/options.js';
+export { rankTlsName, type TlsIdentity } from './grpc/tls.js';

@@ -29,6 +29,10 @@ export interface Environment {
   readonly gang: GangEnvironment | undefined;
   /** File with the gang's shared secret; undefined: a local gang makes its own. */
   readonly tokenFile: string | undefined;
+  /** Folder with the gang's certificates; undefined: connections are plain, or a local gang makes its own. */
+  readonly tlsDirectory: string | undefined;
+  /** Whether a local gang, which meets on the loopback interface, encrypts its connections. */
+  readonly localTls: boolean;
   readonly cacheDirectory: string;
   /** Folders where NVIDIA's libraries are looked for first, separated by `:`. */
   readonly cudaLibraryPath: string | undefined;
@@ -54,6 +58,8 @@ export function readEnvironment(variables: Variables = process.env): Environment
   const environment: Environment = {
     gang: readGang(variables),
     tokenFile: text(variables, 'SDXL_JOB_TOKEN_FILE'),
+    tlsDirectory: text(variables, 'SDXL_TLS_DIR'),
+    localTls: oneOf(variables, 'SDXL_LOCAL_TLS', ['on', 'off']) === 'on',
     cacheDirectory: resolve(
       text(variables, 'SDXL_CACHE_DIR') ?? join(text(variables, 'XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'sdxl-operator'),
     ),

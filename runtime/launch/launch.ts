@@ -11,6 +11,7 @@ import { worldSize } from '../parallel/index.js';
 import { checkRequest, imagePath, Model, planComponents } from '../pipeline/index.js';
 import { resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
+import { makeIdentity, readIdentity } from './certificates.js';
 import type { Environment } from './environment.js';
 import { runGang } from './gang.js';
 import type { LocalJob, LocalSpec } from './cluster-fields.js';
@@ -157,10 +158,16 @@ async function checkModel({ job, task }: LaunchOptions, localRanks: number, memo
   checkMemory(model, components, spec, localRanks, memory);
 }
 
-async function meet({ environment: { gang, tokenFile } }: LaunchOptions, placement: Placement): Promise<Assignment['meeting']> {
+async function meet({ environment }: LaunchOptions, placement: Placement): Promise<Assignment['meeting']> {
+  const { gang, tokenFile, tlsDirectory, localTls } = environment;
   if (placement.worldSize === 1) return undefined;
-  if (gang === undefined) return { host: '127.0.0.1', port: await freePort(), listenHost: '127.0.0.1', token: randomToken() };
-  return { host: gang.masterAddress, port: gang.masterPort, listenHost: gang.listenHost, token: await readToken(tokenFile) };
+  const given = tlsDirectory === undefined ? undefined : await readIdentity(tlsDirectory);
+  if (gang === undefined) {
+    const tls = given ?? (localTls ? await makeIdentity() : undefined);
+    return { host: '127.0.0.1', port: await freePort(), listenHost: '127.0.0.1', token: randomToken(), tls };
+  }
+  const { masterAddress: host, masterPort: port, listenHost } = gang;
+  return { host, port, listenHost, token: await readToken(tokenFile), tls: given };
 }
 
 /** A port of the loopback interface that nobody listens on now. */

@@ -1,4 +1,5 @@
 /** What a launcher and its ranks say to each other over the IPC channel: plain JSON, one union per direction. */
+import type { TlsIdentity } from '../collectives/index.js';
 import type { SerializedError } from '../errors/index.js';
 import type { LogFields, LogLevel, MetricsSnapshot, RankPhase } from '../observe/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
@@ -20,7 +21,16 @@ export interface Assignment {
   readonly rank: number;
   readonly worldSize: number;
   /** Undefined in a world of one. */
-  readonly meeting: { readonly host: string; readonly port: number; readonly listenHost: string; readonly token: string } | undefined;
+  readonly meeting:
+    | {
+        readonly host: string;
+        readonly port: number;
+        readonly listenHost: string;
+        readonly token: string;
+        /** Undefined: connections are plain. */
+        readonly tls: TlsIdentity | undefined;
+      }
+    | undefined;
   readonly cacheDirectory: string;
   readonly threads: number;
   /** How long the rank may take to end once told to. */

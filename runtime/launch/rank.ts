@@ -127,7 +127,7 @@ async function join(
 ): Promise<WatchedCommunicator> {
   const { rank, worldSize, meeting, job } = assignment;
   if (meeting === undefined) return new WatchedCommunicator(new SingleRank());
-  const { host, port, listenHost, token } = meeting;
+  const { host, port, listenHost, token, tls } = meeting;
   const { rendezvousTimeoutSeconds, progressDeadlineSeconds } = job.spec;
   const communicator = await GrpcCommunicator.open({
     rank,
@@ -135,6 +135,7 @@ async function join(
     coordinator: { host, port },
     listen: { host: listenHost, port: 0 },
     token,
+    ...(tls === undefined ? {} : { tls }),
     fingerprint,
     timeouts: {
       // The contract's timeout includes the build.

@@ -1,7 +1,8 @@
 /** How every client of this protocol connects, and the form addresses take. */
-import { Client, credentials, type ChannelOptions } from '@grpc/grpc-js';
+import { Client, type ChannelOptions } from '@grpc/grpc-js';
 import { maxFrameBytes } from './frame.js';
 import type { Address } from './protocol.js';
+import { clientCredentials, clientTlsOptions, type TlsIdentity } from './tls.js';
 
 const clientOptions: ChannelOptions = {
   // Only the receiver's window counts: a server in grpc-js pushes as far as its client allows.
@@ -18,8 +19,8 @@ const clientOptions: ChannelOptions = {
 };
 
 /** A client for one rank; connects with its first call. */
-export function createClient(address: Address): Client {
-  return new Client(formatAddress(address), credentials.createInsecure(), clientOptions);
+export function createClient(address: Address, tls: TlsIdentity | undefined): Client {
+  return new Client(formatAddress(address), clientCredentials(tls), { ...clientOptions, ...clientTlsOptions(tls) });
 }
 
 /** `host:port`, with brackets around IPv6 addresses. */

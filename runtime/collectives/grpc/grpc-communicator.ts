@@ -54,14 +54,15 @@ export class GrpcCommunicator implements Communicator {
     this.#reception = reception;
     for (const { rank, address } of roster.members) {
       if (rank === this.rank || address === null) continue;
-      const peer: Peer = new Peer(rank, address, options.maxBufferedBytes, {
-        failed: (error, failure) => {
+      const events = {
+        failed: (error: SdxlError, failure?: Failure): void => {
           this.#fail(error, failure);
         },
-        changed: () => {
+        changed: (): void => {
           this.#changed.notify();
         },
-      });
+      };
+      const peer: Peer = new Peer(rank, address, options.maxBufferedBytes, events, options.tls);
       this.#peers.set(rank, peer);
     }
     reception.admit(roster.gang, this.#peers);
@@ -257,11 +258,11 @@ export class GrpcCommunicator implements Communicator {
 }
 
 async function rendezvous(options: ResolvedOptions, reception: Reception, metadata: Metadata, signal: AbortSignal): Promise<Roster> {
-  const { rank, worldSize, fingerprint, coordinator, timeouts } = options;
+  const { rank, worldSize, fingerprint, coordinator, timeouts, tls } = options;
   const address = { host: advertisedHost(options), port: reception.port };
   if (rank === 0) return reception.coordinate({ rank, worldSize, address, fingerprint }, timeouts.rendezvousMs, signal);
   const request = { rank, worldSize, address, fingerprint };
-  return joinGang({ coordinator, request, metadata, timeoutMs: timeouts.rendezvousMs, signal });
+  return joinGang({ coordinator, request, metadata, timeoutMs: timeouts.rendezvousMs, signal, ...(tls === undefined ? {} : { tls }) });
 }
 
 /** The rank a failure is about, where it is not the one that noticed it. */

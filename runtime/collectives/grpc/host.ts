@@ -1,11 +1,15 @@
-/** A rank's gRPC server: refuses callers without the token, then hands each call to the gang's part that serves it. */
+/**
+ * A rank's gRPC server: refuses callers without the token, then hands each call to the gang's part that serves it. Whoever has not
+ * shown the token yet is a stranger, and strangers together can take no more than a fixed amount of sockets, memory and time.
+ */
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
-import { Server, ServerCredentials, type ConnectionInjector, type ServerWritableStream } from '@grpc/grpc-js';
+import { Server, type ConnectionInjector, type ServerWritableStream } from '@grpc/grpc-js';
 import { SdxlError } from '../../errors/index.js';
 import { formatAddress } from './channel.js';
 import { Condition } from './condition.js';
 import type { OutgoingFrame } from './frame.js';
 import { protocol, type Address, type JoinEvent, type JoinRequest, type Notice, type Subscription } from './protocol.js';
+import { serverCredentials, type TlsIdentity } from './tls.js';
 import { requireToken } from './token.js';
 
 export type JoinCall = ServerWritableStream<JoinRequest, JoinEvent>;
@@ -21,23 +25,59 @@ export interface HostHandlers {
   readonly refused: (from: string) => void;
 }
 
+export interface Admission {
+  /** The job's shared secret. */
+  readonly token: string;
+  /** Ranks of the gang: each may hold a few connections. */
+  readonly worldSize: number;
+  readonly tls: TlsIdentity | undefined;
+}
+
+/** How long a connection may stay without a call that carries the token. */
+const strangerMs = 10_000;
+/** Connections of strangers at once; the newest beyond are closed. Members' do not count. */
+const maxStrangers = 64;
+/** A rank's own, and what is left of calls made again. */
+const connectionsPerRank = 8;
+/** Of one connection: a member needs two. */
+const maxStreams = 16;
+
 export class Host {
   readonly port: number;
   readonly #listener: NetServer;
   readonly #server: Server;
   readonly #injector: ConnectionInjector;
   readonly #sockets = new Set<Socket>();
+  /** By what gRPC calls the peer. */
+  readonly #strangers: Map<string, NodeJS.Timeout>;
   readonly #changed = new Condition();
 
-  private constructor(listener: NetServer, server: Server, injector: ConnectionInjector) {
+  private constructor(listener: NetServer, server: Server, injector: ConnectionInjector, strangers: Map<string, NodeJS.Timeout>) {
     const address = listener.address();
     this.port = typeof address === 'object' && address !== null ? address.port : 0;
     this.#listener = listener;
     this.#server = server;
     this.#injector = injector;
+    this.#strangers = strangers;
     listener.on('connection', (socket) => {
+      // A peer may reset a connection before anything else listens to it.
+      socket.on('error', () => socket.destroy());
+      const name = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+      if (strangers.size >= maxStrangers || socket.remoteAddress === undefined) {
+        socket.destroy();
+        return;
+      }
+      strangers.set(
+        name,
+        setTimeout(() => {
+          strangers.delete(name);
+          socket.destroy();
+        }, strangerMs),
+      );
       this.#sockets.add(socket);
       socket.once('close', () => {
+        clearTimeout(strangers.get(name));
+        strangers.delete(name);
         this.#sockets.delete(socket);
         this.#changed.notify();
       });
@@ -46,9 +86,16 @@ export class Host {
   }
 
   /** Binds and serves. Rejects with ADDRESS_UNAVAILABLE when the address cannot be bound. */
-  static async open(address: Address, token: string, handlers: HostHandlers): Promise<Host> {
+  static async open(address: Address, { token, worldSize, tls }: Admission, handlers: HostHandlers): Promise<Host> {
+    const strangers = new Map<string, NodeJS.Timeout>();
+    const known = (from: string): void => {
+      clearTimeout(strangers.get(from));
+      strangers.delete(from);
+    };
     const server = new Server({
-      interceptors: [requireToken(token, handlers.refused)],
+      interceptors: [requireToken(token, handlers.refused, known)],
+      'grpc.max_concurrent_streams': maxStreams,
+      'grpc.max_metadata_size': 16 << 10,
       // Requests are small; only the answers carry tensors.
       'grpc.max_receive_message_length': 64 << 10,
       'grpc.max_connection_idle_ms': 60_000,
@@ -61,8 +108,9 @@ export class Host {
     else server.addService({ ...service, join }, { ...implementation, join: handlers.join });
 
     // The sockets are this class's own: gRPC's shutdown waits for the far end, which a rank that hangs never answers.
-    const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+    const injector = server.createConnectionInjector(serverCredentials(tls));
     const listener = createServer();
+    listener.maxConnections = maxStrangers + connectionsPerRank * worldSize;
     try {
       await new Promise<void>((resolve, reject) => {
         listener.on('error', reject);
@@ -73,7 +121,7 @@ export class Host {
       server.forceShutdown();
       throw addressUnavailable(address, error);
     }
-    return new Host(listener, server, injector);
+    return new Host(listener, server, injector, strangers);
   }
 
   /** Resolves once no caller is connected any more, at the latest after `timeoutMs`. */
@@ -90,6 +138,7 @@ export class Host {
     });
     this.#injector.destroy();
     this.#server.forceShutdown();
+    for (const timer of this.#strangers.values()) clearTimeout(timer);
     for (const socket of this.#sockets) socket.destroy();
     await closed;
   }

@@ -1,6 +1,7 @@
 /** What a rank must be told to join its gang, checked once. */
 import type { CommunicatorObserver, Fingerprint } from '../communicator.js';
 import type { Address } from './protocol.js';
+import type { TlsIdentity } from './tls.js';
 
 export interface Timeouts {
   /** From the call of `open` until every rank has joined; engines are built before, so ranks may be minutes apart. */
@@ -38,6 +39,8 @@ export interface GrpcCommunicatorOptions {
   readonly listen: Address & { readonly advertise?: string };
   /** The job's shared secret. */
   readonly token: string;
+  /** Encrypts and authenticates every connection; undefined: plain TCP, and the token alone tells members. The same on every rank. */
+  readonly tls?: TlsIdentity;
   readonly fingerprint: Fingerprint;
   readonly timeouts?: Partial<Timeouts>;
   /** Bytes of early messages held per peer before its stream is paused; what is in flight (16 MiB) comes on top. */
@@ -49,8 +52,8 @@ export interface GrpcCommunicatorOptions {
   readonly signal?: AbortSignal;
 }
 
-export type ResolvedOptions = Omit<Required<GrpcCommunicatorOptions>, 'observer' | 'onRefused' | 'signal' | 'timeouts'> &
-  Pick<GrpcCommunicatorOptions, 'observer' | 'onRefused' | 'signal'> & { readonly timeouts: Timeouts };
+export type ResolvedOptions = Omit<Required<GrpcCommunicatorOptions>, 'observer' | 'onRefused' | 'signal' | 'timeouts' | 'tls'> &
+  Pick<GrpcCommunicatorOptions, 'observer' | 'onRefused' | 'signal' | 'tls'> & { readonly timeouts: Timeouts };
 
 const wildcards: readonly string[] = ['0.0.0.0', '::', ''];
 

@@ -14,6 +14,7 @@ import type { ReceiveCall, WatchCall } from './host.js';
 import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
 import { protocol, type Address, type Failure, type Notice, type Subscription } from './protocol.js';
+import type { TlsIdentity } from './tls.js';
 
 export interface PeerEvents {
   /** The peer, or somebody it tells of, has failed. */
@@ -28,6 +29,7 @@ export class Peer {
   readonly inbox: Inbox;
   readonly outbox = new Outbox();
   readonly #events: PeerEvents;
+  readonly #tls: TlsIdentity | undefined;
   #client: Client | undefined;
   #watch: ClientReadableStream<Notice> | undefined;
   #data: ClientReadableStream<Buffer> | undefined;
@@ -40,11 +42,12 @@ export class Peer {
   #disconnected = false;
   #silentTicks = 0;
 
-  constructor(rank: number, address: Address, maxBufferedBytes: number, events: PeerEvents) {
+  constructor(rank: number, address: Address, maxBufferedBytes: number, events: PeerEvents, tls?: TlsIdentity) {
     this.rank = rank;
     this.address = address;
     this.inbox = new Inbox(rank, maxBufferedBytes);
     this.#events = events;
+    this.#tls = tls;
   }
 
   /** Both subscriptions at the peer and both of the peer's here are up. */
@@ -75,7 +78,7 @@ export class Peer {
   /** Subscribes to the peer's health and messages. Rejects with a ServiceError while the peer cannot be reached. */
   async connect(subscription: Subscription, metadata: Metadata): Promise<void> {
     const { watch, receive } = protocol();
-    const client = createClient(this.address);
+    const client = createClient(this.address, this.#tls);
     const health = client.makeServerStreamRequest(watch.path, watch.requestSerialize, watch.responseDeserialize, subscription, metadata);
     this.#client = client;
     this.#watch = health;

@@ -36,32 +36,36 @@ export class Reception {
   }
 
   /** Binds this rank's address. */
-  static async open({ rank, worldSize, coordinator: at, listen, token, onRefused }: ResolvedOptions): Promise<Reception> {
+  static async open({ rank, worldSize, coordinator: at, listen, token, tls, onRefused }: ResolvedOptions): Promise<Reception> {
     const coordinator = rank === 0 ? new Coordinator(worldSize) : undefined;
     const reception = new Reception(rank, coordinator);
     const refusedHosts = new Set<string>();
-    reception.#host = await Host.open({ host: listen.host, port: rank === 0 ? at.port : listen.port }, token, {
-      ...(coordinator === undefined
-        ? {}
-        : {
-            join: (call) => {
-              serveJoin(coordinator, call);
-            },
-          }),
-      receive: (call) => {
-        reception.#subscribe(call, (peer) => peer.attachReceiver(call));
+    reception.#host = await Host.open(
+      { host: listen.host, port: rank === 0 ? at.port : listen.port },
+      { token, worldSize, tls },
+      {
+        ...(coordinator === undefined
+          ? {}
+          : {
+              join: (call) => {
+                serveJoin(coordinator, call);
+              },
+            }),
+        receive: (call) => {
+          reception.#subscribe(call, (peer) => peer.attachReceiver(call));
+        },
+        watch: (call) => {
+          reception.#subscribe(call, (peer) => peer.attachWatcher(call));
+        },
+        refused: (from) => {
+          coordinator?.noteRefusal(`a call from ${from} without the job's token`);
+          const host = hostOfPeer(from);
+          if (refusedHosts.has(host) || refusedHosts.size >= maxRefusedHosts) return;
+          refusedHosts.add(host);
+          onRefused?.(host);
+        },
       },
-      watch: (call) => {
-        reception.#subscribe(call, (peer) => peer.attachWatcher(call));
-      },
-      refused: (from) => {
-        coordinator?.noteRefusal(`a call from ${from} without the job's token`);
-        const host = hostOfPeer(from);
-        if (refusedHosts.has(host) || refusedHosts.size >= maxRefusedHosts) return;
-        refusedHosts.add(host);
-        onRefused?.(host);
-      },
-    });
+    );
     return reception;
   }
 

@@ -9,6 +9,10 @@ import { rendezvousTimeout, type Applicant, type Coordinator } from './coordinat
 import { asPeerError, failureOf, fromFailure, statusOf } from './failure.js';
 import type { JoinCall } from './host.js';
 import { protocol, type Address, type JoinEvent, type JoinRequest, type Roster } from './protocol.js';
+import { isCertificateFailure, type TlsIdentity } from './tls.js';
+
+/** How long certificates may be refused before it counts. */
+const distrustMs = 5_000;
 
 const emptyFingerprint: Fingerprint = { version: '', modelDigest: '', backend: '', dtype: '', mesh: '', plan: '', job: '' };
 
@@ -50,6 +54,7 @@ export interface JoinOptions {
   readonly metadata: Metadata;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+  readonly tls?: TlsIdentity;
 }
 
 /**
@@ -61,6 +66,7 @@ export async function joinGang(options: JoinOptions): Promise<Roster> {
   const deadline = Date.now() + timeoutMs;
   const request: JoinRequest = { ...options.request, instance: randomUUID() };
   let missing: readonly number[] | undefined;
+  let distrustedSince: number | undefined;
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted();
     try {
@@ -68,6 +74,10 @@ export async function joinGang(options: JoinOptions): Promise<Roster> {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof SdxlError) throw error;
+      const details = error instanceof Error ? error.message : String(error);
+      // Something else may answer for a moment while rank 0 is being placed.
+      distrustedSince = isCertificateFailure(details) ? (distrustedSince ?? Date.now()) : undefined;
+      if (distrustedSince !== undefined && Date.now() - distrustedSince > distrustMs) throw distrusted(coordinator, details, error);
       const waitMs = backoffMs(attempt);
       if (Date.now() + waitMs >= deadline) {
         if (missing !== undefined) throw rendezvousTimeout(missing, timeoutMs);
@@ -80,13 +90,13 @@ export async function joinGang(options: JoinOptions): Promise<Roster> {
 }
 
 function callJoin(
-  { coordinator, metadata, signal }: JoinOptions,
+  { coordinator, metadata, signal, tls }: JoinOptions,
   request: JoinRequest,
   deadline: number,
   waiting: (missing: readonly number[]) => void,
 ): Promise<Roster> {
   const { path, requestSerialize, responseDeserialize } = protocol().join;
-  const client = createClient(coordinator);
+  const client = createClient(coordinator, tls);
   const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata, { deadline });
   const cancel = (): void => {
     call.cancel();
@@ -143,6 +153,15 @@ function refusal(error: ServiceError, coordinator: Address): SdxlError | undefin
     default:
       return undefined;
   }
+}
+
+function distrusted(coordinator: Address, details: string, cause: unknown): SdxlError {
+  const where = formatAddress(coordinator);
+  return new SdxlError(
+    'UNAUTHENTICATED',
+    `rank 0 at ${where} and this rank do not accept each other's certificates (${details}): give every rank of the job certificates of one authority`,
+    { fields: { rank: 0, host: coordinator.host, port: coordinator.port }, cause },
+  );
 }
 
 function isComplete({ members }: Roster, { worldSize }: JoinRequest): boolean {

@@ -15,7 +15,7 @@ export function tokenMetadata(token: string): Metadata {
 }
 
 /** Refuses calls without the token, in a time that does not depend on how much of it is right. */
-export function requireToken(token: string, refused: (from: string) => void): ServerInterceptor {
+export function requireToken(token: string, refused: (from: string) => void, known: (from: string) => void): ServerInterceptor {
   const expected = digest(token);
   return (_method, call) =>
     new ServerInterceptingCall(call, {
@@ -26,6 +26,7 @@ export function requireToken(token: string, refused: (from: string) => void): Se
               const [sent] = metadata.get(tokenKey);
               if (typeof sent === 'string' && timingSafeEqual(digest(sent), expected)) {
                 metadata.remove(tokenKey);
+                known(call.getPeer());
                 accept(metadata);
                 return;
               }

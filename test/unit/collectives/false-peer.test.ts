@@ -27,17 +27,21 @@ describe('a false peer', () => {
     const { receive } = protocol();
     const encode = receive.responseSerialize;
     Object.assign(receive, { responseSerialize: (bytes: Buffer) => bytes });
-    const host = await Host.open({ host: '127.0.0.1', port: 0 }, token, {
-      receive: (call) => {
-        calls.receive = call;
-        call.sendMetadata(new Metadata());
+    const host = await Host.open(
+      { host: '127.0.0.1', port: 0 },
+      { token, worldSize: 2, tls: undefined },
+      {
+        receive: (call) => {
+          calls.receive = call;
+          call.sendMetadata(new Metadata());
+        },
+        watch: (call) => {
+          calls.watch = call;
+          call.sendMetadata(new Metadata());
+        },
+        refused: () => undefined,
       },
-      watch: (call) => {
-        calls.watch = call;
-        call.sendMetadata(new Metadata());
-      },
-      refused: () => undefined,
-    });
+    );
     Object.assign(receive, { responseSerialize: encode });
     ends.push(() => host.destroy());
     const metadata = tokenMetadata(token);

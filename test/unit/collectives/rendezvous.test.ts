@@ -218,7 +218,7 @@ describe('foreign peers', () => {
     });
     const subscribe = async (metadata: Metadata, subscription: Subscription): Promise<ServiceError> => {
       const { path, requestSerialize, responseDeserialize } = protocol().receive;
-      const client = createClient({ host: '127.0.0.1', port });
+      const client = createClient({ host: '127.0.0.1', port }, undefined);
       const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, subscription, metadata);
       const error = await new Promise<ServiceError>((resolve) => call.on('error', resolve).resume());
       client.close();

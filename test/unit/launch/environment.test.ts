@@ -12,6 +12,8 @@ test('an empty environment means local ranks and documented defaults', () => {
   assert.deepEqual(environment, {
     gang: undefined,
     tokenFile: undefined,
+    tlsDirectory: undefined,
+    localTls: false,
     cacheDirectory: '/x/sdxl-operator',
     cudaLibraryPath: undefined,
     logLevel: 'info',
