@@ -7,6 +7,7 @@ import { addBuildCommand } from './commands/build.js';
 import { addInspectCommand } from './commands/inspect.js';
 import { addRunCommand } from './commands/run.js';
 import { addValidateCommand } from './commands/validate.js';
+import { addVerifyCommand } from './commands/verify.js';
 import type { Context } from './context.js';
 
 /** @throws SdxlError what the command failed with; USAGE for arguments that are not understood */
@@ -23,6 +24,7 @@ export async function runProgram(context: Context, args: readonly string[]): Pro
   addBenchCommand(program, context);
   addValidateCommand(program, context);
   addInspectCommand(program, context);
+  addVerifyCommand(program, context);
   for (const command of program.commands) configure(command, context);
   try {
     await program.parseAsync([...args], { from: 'user' });

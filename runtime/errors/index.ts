@@ -53,6 +53,8 @@ export const errorCatalogue = {
   ENGINE_RUN_FAILED: ExitCode.retriable,
   IMAGE_NOT_FINITE: ExitCode.badResult,
   IMAGE_FLAT: ExitCode.badResult,
+  /** `sdxl verify` found a difference. */
+  IMAGE_DIFFERS: ExitCode.badResult,
   RENDEZVOUS_TIMEOUT: ExitCode.retriable,
   RENDEZVOUS_MISMATCH: ExitCode.invalidInput,
   /** The gang has formed without this process: only a new attempt can take it in. */

@@ -4,6 +4,7 @@
  * no tensors and no terminal.
  */
 export { localJob, type LocalJob, type LocalSpec } from './cluster-fields.js';
+export { captureStages, type CaptureOptions } from './capture.js';
 export { readBudget, threadsPerRank, type Budget } from './budget.js';
 export { readEnvironment, terminationLogPath, type Environment } from './environment.js';
 export { jobName, launch, openModel, type LaunchFacts, type LaunchObserver, type LaunchOptions } from './launch.js';

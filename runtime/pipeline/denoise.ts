@@ -24,11 +24,13 @@ export interface DenoiseOptions {
   readonly image: number;
   readonly observer: PipelineObserver;
   readonly signal: AbortSignal | undefined;
+  /** Told of the latents after each step, `latents.0` being after the first. */
+  readonly capture?: ((stage: string, value: Tensor<'f32'>) => void) | undefined;
 }
 
 /** Latents `[1, c, h, w]` at the schedule's first noise level → latents without noise. Throws IMAGE_NOT_FINITE naming the step. */
 export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): Promise<Tensor<'f32'>> {
-  const { unet, mesh, patches, rank, schedule, run, conditioning, guidanceScale, image, observer, signal } = options;
+  const { unet, mesh, patches, rank, schedule, run, conditioning, guidanceScale, image, observer, signal, capture } = options;
   const localBranches = conditioning.encoder_hidden_states.shape[0] ?? 1;
   const steps = schedule.timesteps.length;
   const displacement = patches === undefined || mesh.patch === 1 ? undefined : displacementOf(patches.mode);
@@ -48,6 +50,7 @@ export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): 
     const guided = guidanceScale === undefined ? noise.data : guide(noise, guidanceScale);
     checkFinite(guided, index, steps);
     sample = run.step(guided, index, sample);
+    capture?.(`latents.${String(index)}`, float32(latents.shape, Float32Array.from(sample)));
     const { exchangeSeconds, exchanges, sentBytes } = timing;
     const seconds = (performance.now() - started) / 1000;
     observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds, exchanges, sentBytes });

@@ -23,6 +23,14 @@ export interface PipelineOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface GenerateOptions {
+  /** Its number in the job. */
+  readonly image: number;
+  readonly signal?: AbortSignal;
+  /** Told of tensors on the way: `prompt_embeds`, `pooled_prompt_embeds`, `initial_latents`, `latents.0` after the first step, … */
+  readonly capture?: (stage: string, value: Tensor<'f32'>) => void;
+}
+
 export interface GeneratedImage {
   /** `[3, height, width]` in [0, 1], equal on every rank. */
   readonly image: Tensor<'f32'>;
@@ -58,9 +66,9 @@ export class Pipeline {
    * Makes one image; `image` is its number in the job. Every rank of the gang calls it with the same request.
    * @throws SdxlError SIZE_INVALID, MESH_INVALID, IMAGE_NOT_FINITE, or what the backend or a peer failed with
    */
-  async generate(request: ImageRequest, options: { readonly image: number; readonly signal?: AbortSignal }): Promise<GeneratedImage> {
+  async generate(request: ImageRequest, options: GenerateOptions): Promise<GeneratedImage> {
     const { model, mesh, rank, observer } = this.#options;
-    const { image, signal } = options;
+    const { image, signal, capture } = options;
     checkRequest(model, request, mesh);
     const guided = request.guidanceScale > 1;
     const stages = { encode: 0, denoise: 0, decode: 0 };
@@ -83,6 +91,9 @@ export class Pipeline {
       shape,
       noise.data.map((value) => value * schedule.initNoiseSigma),
     );
+    capture?.('prompt_embeds', lastRow(conditions.encoder_hidden_states));
+    capture?.('pooled_prompt_embeds', lastRow(conditions.text_embeds));
+    capture?.('initial_latents', initial);
     const latents = await staged('denoise', () =>
       denoise(initial, {
         unet: this.#executors.unet,
@@ -96,6 +107,7 @@ export class Pipeline {
         image,
         observer,
         signal,
+        capture,
       }),
     );
     const pixels = await staged('decode', () => this.#decode(latents, signal));
@@ -130,6 +142,12 @@ export class Pipeline {
     const { outputs } = await this.#executors.vaeDecoder.run(bandInputs('latents', latents, mesh, rank), signal);
     return imageFromDecoded(joinBands(floatOutput(outputs, 'image'), mesh));
   }
+}
+
+/** The last of a batch, which the prompt's branch is, as a batch of one. */
+function lastRow({ shape, data }: Tensor<'f32'>): Tensor<'f32'> {
+  const [batch = 1, ...row] = shape;
+  return float32([1, ...row], data.slice((data.length / batch) * (batch - 1)));
 }
 
 async function loadEngine(component: Component, { backend, observer, signal }: PipelineOptions): Promise<Executor> {
