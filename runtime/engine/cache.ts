@@ -3,7 +3,7 @@
  * build the same engine at once; the first rename wins and the other's copy is dropped, so no lock is needed on shared volumes.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { ensureDirectory } from '../files/index.js';
@@ -44,11 +44,20 @@ export class EngineCache {
   /** The engine's files, or undefined where it is not cached or is damaged (`onDamage` is told what, and it is taken away). */
   async find(key: string, onDamage: (reason: string) => void): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
     const directory = this.directoryOf(key);
-    const raw = await readFile(join(directory, manifestName)).catch((error: unknown) => {
-      if (isMissing(error)) return undefined;
-      throw this.#unusable('read', error);
-    });
-    if (raw === undefined) return undefined;
+    const read = (): Promise<Buffer | undefined> =>
+      readFile(join(directory, manifestName)).catch((error: unknown) => {
+        if (isMissing(error)) return undefined;
+        throw this.#unusable('read', error);
+      });
+    // Looked for once more where the folder is there: it may have been published in between.
+    const raw = (await read()) ?? ((await exists(directory)) ? await read() : null);
+    if (raw === null) return undefined;
+    if (raw === undefined) {
+      // Folders are published whole: this one has lost its manifest, and would be in the way of the next.
+      onDamage(`${directory}: ${manifestName} is missing`);
+      await this.#discard(directory);
+      return undefined;
+    }
     try {
       const manifest = parseManifest(raw.toString('utf8'));
       const files = new Map<string, Uint8Array>();
@@ -142,6 +151,13 @@ function isManifest(value: unknown): value is Manifest {
     typeof value.files === 'object' &&
     value.files !== null &&
     Object.keys(value.files).every((name) => /^[\w.-]+$/.test(name) && !name.startsWith('.'))
+  );
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
   );
 }
 

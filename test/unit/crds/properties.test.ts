@@ -160,3 +160,67 @@ function replaced(root: unknown, [key, ...rest]: readonly string[], value: unkno
   const parent = typeof root === 'object' && root !== null ? (root as Record<string, unknown>) : {};
   return { ...parent, [key]: replaced(parent[key], rest, value) };
 }
+
+/** Values that a schema refuses, each with one fault. */
+function refusedBy(schema: StructuralSchema): fc.Arbitrary<unknown> {
+  const otherTypes = [
+    fc.boolean(),
+    fc.constant([1]),
+    fc.constant({ nothing: 1 }),
+    fc.double({ noInteger: true, noNaN: true }),
+    fc.integer(),
+    fc.string(),
+  ];
+  const ofType: Readonly<Record<StructuralSchema['type'], number>> = { boolean: 0, array: 1, object: 2, integer: 4, string: 5 };
+  const wrongTypes = otherTypes.filter((_, index) => index !== ofType[schema.type]);
+  const faults: fc.Arbitrary<unknown>[] = [fc.oneof(...wrongTypes)];
+  if (schema.type === 'integer') {
+    const { minimum = 0, maximum, multipleOf } = schema;
+    if (schema.minimum !== undefined) faults.push(fc.integer({ min: 1, max: 1000 }).map((n) => minimum - n));
+    // Beyond the largest safe integer, every other one is none in JSON.
+    if (maximum !== undefined && maximum < 2 ** 52) faults.push(fc.integer({ min: 1, max: 1000 }).map((n) => maximum + n));
+    if (multipleOf !== undefined) faults.push(fc.integer({ min: 1, max: multipleOf - 1 }).map((n) => minimum + n));
+  }
+  if (schema.type === 'string') {
+    const { enum: values, pattern, maxLength = 1_000_000 } = schema;
+    if (maxLength < 5000) faults.push(fc.integer({ min: 1, max: 50 }).map((n) => 'a'.repeat(maxLength + n)));
+    if (values !== undefined) faults.push(fc.string().filter((value) => !values.includes(value)));
+    if (pattern !== undefined) {
+      const matches = new RegExp(pattern, 'u');
+      const odd = ['\n', '\u0000', 'a\tb', ' ', '-', '/', '%', 'é', 'a b', 'A/', '../x', '1.2.3'].filter((value) => !matches.test(value));
+      faults.push(fc.constantFrom(...odd));
+    }
+  }
+  return fc.oneof(...faults);
+}
+
+/** Every field of a spec with its schema, below lists left out. */
+function* fieldsOf(schema: StructuralSchema, path: readonly string[]): Generator<{ path: readonly string[]; schema: StructuralSchema }> {
+  for (const [key, child] of Object.entries(schema.properties ?? {})) {
+    yield { path: [...path, key], schema: child };
+    yield* fieldsOf(child, [...path, key]);
+  }
+}
+
+test('a thousand jobs with one fault each are refused, by the field and in words', () => {
+  assert.ok(specSchema);
+  const fields = [...fieldsOf(specSchema, ['spec'])];
+  assert.ok(fields.length > 80, String(fields.length));
+  const faulty = fc.constantFrom(...fields).chain((field) => refusedBy(field.schema).map((value) => ({ ...field, value })));
+  let runs = 0;
+  fc.assert(
+    fc.property(faulty, ({ path, value }) => {
+      runs++;
+      const result = validateSdxlJob(replaced(jobWith({}), path, value));
+      assert.ok(!result.ok, `${path.join('.')}: ${JSON.stringify(value)} was accepted`);
+      const at = path.join('.');
+      const problem = result.errors.find(
+        (error) => error.path === at || error.path.startsWith(`${at}.`) || error.path.startsWith(`${at}[`),
+      );
+      assert.ok(problem, `${at}: ${JSON.stringify(value)} is told of as ${result.errors.map(formatJobProblem).join('; ')}`);
+      assert.ok(problem.message.length > 5 && problem.message.length < 2000, problem.message);
+    }),
+    { numRuns: 1000 },
+  );
+  assert.ok(runs >= 1000);
+});

@@ -40,6 +40,7 @@ describe('engine cache', () => {
     'a changed byte': (directory) => writeFile(join(directory, 'a.onnx'), 'fIrst'),
     'a truncated file': (directory) => truncate(join(directory, 'a.onnx'), 2),
     'a missing file': (directory) => rm(join(directory, 'b.json')),
+    'a missing manifest': (directory) => rm(join(directory, 'manifest.json')),
     'a manifest cut short': (directory) => truncate(join(directory, 'manifest.json'), 10),
     'a manifest of another format': (directory) => writeFile(join(directory, 'manifest.json'), '{"format": 99, "files": {}}'),
     'a manifest that names files outside': (directory) =>
