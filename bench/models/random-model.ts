@@ -71,6 +71,19 @@ function distribution(key: string, shape: readonly number[]): { readonly mean: n
   return { mean: 0, deviation: key.includes('embedding.weight') ? 0.5 : 1 / Math.sqrt(fanIn) };
 }
 
+/** Many tensors share a distribution. */
+const scaledBlocks = new Map<string, Float32Array | Uint16Array>();
+
+function scaledBlock(normal: Float32Array, mean: number, deviation: number, dtype: RandomDType): Float32Array | Uint16Array {
+  const key = [mean, deviation, dtype].join();
+  const known = scaledBlocks.get(key);
+  if (known !== undefined) return known;
+  const values = normal.map((value) => mean + deviation * value);
+  const block = dtype === 'f32' ? values : float32ToFloat16(values);
+  scaledBlocks.set(key, block);
+  return block;
+}
+
 function* randomBytes(
   count: number,
   { mean, deviation }: { readonly mean: number; readonly deviation: number },
@@ -78,8 +91,7 @@ function* randomBytes(
   position: number,
   dtype: RandomDType,
 ): globalThis.Generator<Uint8Array, void> {
-  const values = normal.map((value) => mean + deviation * value);
-  const block = dtype === 'f32' ? values : float32ToFloat16(values);
+  const block = scaledBlock(normal, mean, deviation, dtype);
   let offset = (position * 7919) % blockLength;
   for (let left = count; left > 0; ) {
     const taken = Math.min(left, blockLength - offset);

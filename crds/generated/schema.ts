@@ -91,6 +91,16 @@ export const sdxlJobSchema: StructuralSchema = {
             '\'negativePrompt has no effect with guidanceScale "%s": raise guidanceScale above 1 or remove negativePrompt\' .format([self.guidanceScale])',
         },
         {
+          rule: "self.backend != 'Onnx' || self.dtype != 'Float16'",
+          fieldPath: '.dtype',
+          message: 'backend Onnx computes in Float32: set dtype to Float32 or Auto, or backend to Cuda',
+        },
+        {
+          rule: "self.backend != 'Cuda' || self.dtype != 'Float32'",
+          fieldPath: '.dtype',
+          message: 'backend Cuda computes in Float16: set dtype to Float16 or Auto, or backend to Onnx',
+        },
+        {
           rule: 'self.seed + self.numImages - 1 <= 9007199254740991',
           fieldPath: '.seed',
           message: 'seed + numImages - 1 must be at most 9007199254740991, because image i uses seed + i',
@@ -429,19 +439,19 @@ export const sdxlJobSchema: StructuralSchema = {
         },
         backend: {
           type: 'string',
-          enum: ['Auto', 'Onnx'],
+          enum: ['Auto', 'Onnx', 'Cuda'],
           maxLength: 32,
           default: 'Auto',
           description:
-            'What executes the model; the same on every rank. `Onnx`: ONNX Runtime on the processor. `Auto`: `Onnx`, the only one so far.',
+            "What executes the model; the same on every rank. `Cuda`: NVIDIA's libraries and own kernels on one GPU a rank. `Onnx`: ONNX Runtime on the processor. `Auto`: `Cuda` where there is an NVIDIA device, else `Onnx`.",
         },
         dtype: {
           type: 'string',
-          enum: ['Auto', 'Float32'],
+          enum: ['Auto', 'Float32', 'Float16'],
           maxLength: 32,
           default: 'Auto',
           description:
-            "Type of weights and activations while computing, whatever the files hold. `Auto`: the backend's own choice, `Float32` for `Onnx`.",
+            "Type of weights and activations while computing, whatever the files hold; sums are in Float32 everywhere. `Auto`: the backend's own, `Float32` for `Onnx` and `Float16` for `Cuda` (bfloat16 in a VAE whose config asks for more range).",
         },
         output: {
           type: 'object',

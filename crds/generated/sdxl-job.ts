@@ -70,10 +70,10 @@ export interface SdxlJobSpec {
   readonly scheduler: 'EulerDiscrete';
   /** How one image is spread over ranks. The job has cfgDegree x patchDegree ranks, each on its own device (or its share of the processors). */
   readonly parallelism: SdxlJobSpecParallelism;
-  /** What executes the model; the same on every rank. `Onnx`: ONNX Runtime on the processor. `Auto`: `Onnx`, the only one so far. Default: "Auto". */
-  readonly backend: 'Auto' | 'Onnx';
-  /** Type of weights and activations while computing, whatever the files hold. `Auto`: the backend's own choice, `Float32` for `Onnx`. Default: "Auto". */
-  readonly dtype: 'Auto' | 'Float32';
+  /** What executes the model; the same on every rank. `Cuda`: NVIDIA's libraries and own kernels on one GPU a rank. `Onnx`: ONNX Runtime on the processor. `Auto`: `Cuda` where there is an NVIDIA device, else `Onnx`. Default: "Auto". */
+  readonly backend: 'Auto' | 'Onnx' | 'Cuda';
+  /** Type of weights and activations while computing, whatever the files hold; sums are in Float32 everywhere. `Auto`: the backend's own, `Float32` for `Onnx` and `Float16` for `Cuda` (bfloat16 in a VAE whose config asks for more range). Default: "Auto". */
+  readonly dtype: 'Auto' | 'Float32' | 'Float16';
   /** Where the images go. */
   readonly output: SdxlJobSpecOutput;
   /** How long ranks wait for each other at the start, the engine's build included. Then the attempt fails with the missing ranks named. Default: 600. */

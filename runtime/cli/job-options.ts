@@ -101,7 +101,7 @@ export function addImageOptions(command: Command): Command {
 }
 
 export function addBackendOption(command: Command): Command {
-  return command.addOption(new Option('--backend <name>', 'what computes').choices(['Auto', 'Onnx']).default('Auto'));
+  return command.addOption(new Option('--backend <name>', 'what computes').choices(['Auto', 'Onnx', 'Cuda']).default('Auto'));
 }
 
 /** Adds one `file[:weight]`; what follows the last colon is a weight if it is a number. */

@@ -4,10 +4,13 @@
  * The life of an engine: `Backend.prepare` lowers a sharded graph and publishes the result in the engine cache (or finds it
  * there); `Backend.load` makes it ready to run on this rank; `Executor.run` runs it with named host tensors.
  */
-import type { Displacement, Graph } from '../graph/index.js';
+import type { Displacement, Graph, SymbolValues } from '../graph/index.js';
 import type { Tensor } from '../tensor/index.js';
 import type { WeightsDirectory } from '../weights/index.js';
 import type { Plan } from './partition.js';
+
+/** From when on an input's value is known: once for a prompt, once for each timestep of a schedule, or in each step only. */
+export type InputRate = 'prompt' | 'timestep' | 'step';
 
 /** One component of a model, ready to be lowered. */
 export interface Component {
@@ -16,6 +19,12 @@ export interface Component {
   readonly weights: WeightsDirectory;
   /** Ranks of this rank's patch group, in order of their bands; `[0]` alone. */
   readonly patchGroup: readonly number[];
+  /** Inputs that change less often than the component runs; a backend may compute ahead what depends on these alone. */
+  readonly inputRates: Readonly<Record<string, InputRate>>;
+  /** Whether fp16 has too little range for this component's activations. */
+  readonly needsRange: boolean;
+  /** Sizes it will be run at first: a backend that tunes tunes for these. Others work too. */
+  readonly sizes: SymbolValues | undefined;
 }
 
 /** A published engine: an immutable folder of the cache. */
@@ -80,8 +89,36 @@ export interface Executor {
    * run, which all others share.
    */
   displace(displacement: Displacement): DisplacedRuns;
+  /** Present where the backend can keep the whole denoising loop on its device. Does not overlap with runs. */
+  readonly denoise?: (task: DenoiseTask, signal?: AbortSignal) => Promise<DenoiseResult>;
   /** Frees sessions and weights. Idempotent. */
   close(): Promise<void>;
+}
+
+/** The loop of pipeline/denoise.ts as data. */
+export interface DenoiseTask {
+  /** `[1, c, h, w]` at the first noise level; whole, on every rank. */
+  readonly latents: Tensor<'f32'>;
+  /** The graph's inputs that stay the same over all steps. */
+  readonly constants: Readonly<Record<string, Tensor<'f32'>>>;
+  /** [steps] */
+  readonly timesteps: Float32Array;
+  /** [steps × 15]: of each step the coefficients of `LinearStep`, in the order in which they are declared. */
+  readonly coefficients: Float32Array;
+  /** [steps] noise to add, shaped as the latents; undefined where a step adds none. */
+  readonly noises: readonly (Float32Array | undefined)[];
+  /** Undefined: no guidance, one branch. */
+  readonly guidanceScale: number | undefined;
+  /** Where this rank stands: guidance branches × bands of rows. */
+  readonly place: { readonly cfg: number; readonly patch: number; readonly patchIndex: number };
+  /** Told of each step as it ends; `seconds` on the device. */
+  readonly onStep: (index: number, seconds: number) => void;
+}
+
+export interface DenoiseResult {
+  readonly latents: Tensor<'f32'>;
+  /** The first step in which the prediction was not finite. */
+  readonly badStep: number | undefined;
 }
 
 export interface Backend {

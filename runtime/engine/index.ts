@@ -3,7 +3,19 @@
  * engine cache, and the interfaces every backend implements. Knows no backend and no model.
  */
 export { digest, EngineCache, engineKey } from './cache.js';
-export type { Backend, Component, DisplacedRuns, Engine, Executor, RunKind, RunResult, RunTiming } from './executor.js';
+export type {
+  Backend,
+  Component,
+  DisplacedRuns,
+  DenoiseResult,
+  DenoiseTask,
+  Engine,
+  Executor,
+  InputRate,
+  RunKind,
+  RunResult,
+  RunTiming,
+} from './executor.js';
 export { joinMoments, type MomentsPlace } from './join-moments.js';
 export { partition, valueName, type Plan, type PlanStep } from './partition.js';
 export { bindSymbols } from './symbols.js';

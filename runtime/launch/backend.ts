@@ -2,27 +2,47 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SdxlJobSpec } from '../../crds/index.js';
-import { OnnxBackend, type OnnxBackendOptions } from '../backends/onnx/index.js';
+import type { Communicator } from '../collectives/communicator.js';
 import type { Backend } from '../engine/index.js';
-import { SdxlError } from '../errors/index.js';
 
 const nvidiaDevices = ['dev/nvidiactl', 'proc/driver/nvidia/version', 'dev/dxg'];
 
-/** The backend `Auto` stands for. BACKEND_UNAVAILABLE on a machine with an NVIDIA device; `root` is where `/dev` and `/proc` are found. */
-export function resolveBackend(requested: SdxlJobSpec['backend'], root = '/'): 'Onnx' {
-  if (requested === 'Onnx') return 'Onnx';
-  const device = nvidiaDevices.map((path) => join(root, path)).find((path) => existsSync(path));
-  if (device === undefined) return 'Onnx';
-  throw new SdxlError(
-    'BACKEND_UNAVAILABLE',
-    `this machine has an NVIDIA device (${device}), and this version has no CUDA backend: to compute on the processor all the same, ` +
-      'ask for it with --backend Onnx (spec.backend: Onnx)',
-    { fields: { requested, device } },
-  );
+export type BackendName = Exclude<SdxlJobSpec['backend'], 'Auto'>;
+
+/** The backend `Auto` stands for: `Cuda` on a machine with an NVIDIA device. `root` is where `/dev` and `/proc` are found. */
+export function resolveBackend(requested: SdxlJobSpec['backend'], root = '/'): BackendName {
+  if (requested !== 'Auto') return requested;
+  return nvidiaDevices.some((path) => existsSync(join(root, path))) ? 'Cuda' : 'Onnx';
 }
 
-/** As {@link resolveBackend}, ready to use. */
-export function createBackend(requested: SdxlJobSpec['backend'], options: OnnxBackendOptions): Backend {
-  const backends = { Onnx: () => new OnnxBackend(options) };
-  return backends[resolveBackend(requested)]();
+export interface BackendOptions {
+  readonly cacheDirectory: string;
+  readonly communicator: Communicator;
+  /** Intra-op threads on the processor. */
+  readonly threads: number;
+  /** This rank's device among those of its machine. */
+  readonly device: number;
+  /** Folders in which NVIDIA's libraries are looked for first. */
+  readonly libraryPath: string | undefined;
+  /** Tactics timed for each problem; 1 for none. */
+  readonly tacticLimit: number;
+  /** Told of cached engines that were found damaged and are built again. */
+  readonly onDamage: (reason: string) => void;
+}
+
+/** As {@link resolveBackend}, ready to use. Only what is used is loaded: a GPU host needs no ONNX Runtime. */
+export async function createBackend(requested: SdxlJobSpec['backend'], options: BackendOptions): Promise<Backend> {
+  const name = resolveBackend(requested);
+  switch (name) {
+    case 'Onnx': {
+      const { OnnxBackend } = await import('../backends/onnx/index.js');
+      return new OnnxBackend(options);
+    }
+    case 'Cuda': {
+      const { CudaBackend } = await import('../backends/cuda/index.js');
+      return new CudaBackend(options);
+    }
+    default:
+      return name satisfies never;
+  }
 }

@@ -3,7 +3,7 @@ import { SingleRank } from '../collectives/index.js';
 import { SdxlError } from '../errors/index.js';
 import { Pipeline, planComponents } from '../pipeline/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { createBackend } from './backend.js';
+import { createBackend, resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
 import type { LocalJob } from './cluster-fields.js';
 import { toJobRequest } from './job-request.js';
@@ -12,6 +12,8 @@ import { checkMemory } from './memory-check.js';
 
 export interface CaptureOptions {
   readonly cacheDirectory: string;
+  /** Folders in which NVIDIA's libraries are looked for first. */
+  readonly cudaLibraryPath: string | undefined;
   readonly signal: AbortSignal;
   readonly onNote: (note: string) => void;
 }
@@ -19,7 +21,7 @@ export interface CaptureOptions {
 /** Stages by the names of runtime/verify. */
 export async function captureStages(
   { spec }: LocalJob,
-  { cacheDirectory, signal, onNote }: CaptureOptions,
+  { cacheDirectory, cudaLibraryPath, signal, onNote }: CaptureOptions,
 ): Promise<Map<string, Tensor<'f32'>>> {
   const mesh = { cfg: 1, patch: 1 };
   if (spec.parallelism.cfgDegree * spec.parallelism.patchDegree > 1) {
@@ -28,8 +30,17 @@ export async function captureStages(
   await using model = await openModel(spec.model);
   const budget = readBudget();
   const { components } = planComponents(model, mesh, 0);
-  checkMemory(model, components, spec, 1, { bytes: budget.memoryBytes, source: budget.memorySource });
-  const backend = createBackend(spec.backend, { cacheDirectory, threads: threadsPerRank(budget, 1), communicator: new SingleRank() });
+  if (resolveBackend(spec.backend) === 'Onnx')
+    checkMemory(model, components, spec, 1, { bytes: budget.memoryBytes, source: budget.memorySource });
+  const backend = await createBackend(spec.backend, {
+    cacheDirectory,
+    threads: threadsPerRank(budget, 1),
+    communicator: new SingleRank(),
+    device: 0,
+    libraryPath: cudaLibraryPath,
+    tacticLimit: 1,
+    onDamage: onNote,
+  });
   try {
     await model.materialize({ cacheDirectory, dtype: backend.dtype === 'f16' ? 'f16' : 'f32', signal, onNote });
     const pipeline = await Pipeline.load({ model, components, backend, mesh, rank: 0, observer: () => undefined, signal });

@@ -56,14 +56,15 @@ const closeMs = 30_000;
 export async function launch(options: LaunchOptions): Promise<void> {
   const { job, task, environment, observer, stop, kill } = options;
   const { spec } = job;
-  resolveBackend(spec.backend);
+  const backend = resolveBackend(spec.backend);
   const placement = place(options);
   const budget = readBudget();
   const memory: MemoryBudget =
     options.memoryLimitBytes === undefined
       ? { bytes: budget.memoryBytes, source: budget.memorySource }
       : { bytes: options.memoryLimitBytes, source: '--memory-limit' };
-  await checkModel(options, placement.localRanks, memory);
+  // A GPU's memory is asked of its driver, by the rank that allocates it.
+  await checkModel(options, placement.localRanks, backend === 'Onnx' ? memory : undefined);
   const writesHere = task.kind === 'run' && placement.firstRank === 0;
   const request = toJobRequest({ name: '', spec });
   if (writesHere) await assertWritable(imagePath(request, 0));
@@ -80,6 +81,11 @@ export async function launch(options: LaunchOptions): Promise<void> {
     meeting,
     cacheDirectory: options.cacheDirectory,
     threads,
+    cuda: {
+      device: rank % placement.ranksOnHost,
+      libraryPath: environment.cudaLibraryPath,
+      tacticLimit: environment.cudaTactics,
+    },
     gracePeriodMs: environment.gracePeriodMs,
   }));
   observer.starting({ ranks, worldSize: placement.worldSize, threads });
@@ -149,11 +155,11 @@ export async function openModel(model: LocalSpec['model']): Promise<Model> {
   }
 }
 
-async function checkModel({ job, task }: LaunchOptions, localRanks: number, memory: MemoryBudget): Promise<void> {
+async function checkModel({ job, task }: LaunchOptions, localRanks: number, memory: MemoryBudget | undefined): Promise<void> {
   const { spec } = job;
   await using model = await openModel(spec.model);
   checkRequest(model, toJobRequest({ name: '', spec }).first, meshOf(spec));
-  if (task.kind === 'build') return;
+  if (task.kind === 'build' || memory === undefined) return;
   const { components } = planComponents(model, meshOf(spec), 0);
   checkMemory(model, components, spec, localRanks, memory);
 }

@@ -33,6 +33,8 @@ export interface Assignment {
     | undefined;
   readonly cacheDirectory: string;
   readonly threads: number;
+  /** This rank's GPU among those its machine shows, and how its engines are made. */
+  readonly cuda: { readonly device: number; readonly libraryPath: string | undefined; readonly tacticLimit: number };
   /** How long the rank may take to end once told to. */
   readonly gracePeriodMs: number;
 }

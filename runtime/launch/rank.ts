@@ -47,7 +47,8 @@ export async function runRank(assignment: Assignment, observer: RankObserver, si
   const startedAt = Date.now();
   observer.phase('building');
   await using model = await Model.open(modelSource(job.spec.model));
-  const plan = planComponents(model, meshOf(job.spec), rank);
+  const { height, width, guidanceScale } = job.spec;
+  const plan = planComponents(model, meshOf(job.spec), rank, { height, width, guided: Number(guidanceScale) > 1 });
   const prepared = await prepare(assignment, model, plan, observer, signal);
   if (assignment.task.kind === 'build') {
     for (const engine of prepared.engines.values()) observer.event({ type: 'engine', ...engine, loadSeconds: 0 });
@@ -100,7 +101,7 @@ async function prepare(
   signal: AbortSignal,
 ): Promise<Prepared> {
   await using scope = new ClosingScope(observer);
-  const backend = scope.own(openBackend(assignment, new SingleRank(), observer));
+  const backend = scope.own(await openBackend(assignment, new SingleRank(), observer));
   const engines = new Map<string, { readonly component: string } & Pick<Engine, 'cached' | 'buildSeconds'>>();
   const onEngine = ({ component, cached, buildSeconds }: Engine): void => {
     engines.set(component.graph.name, { component: component.graph.name, cached, buildSeconds });
@@ -171,7 +172,7 @@ async function compute({ assignment, model, modelDigest, plan, prepared, communi
   const mesh = meshOf(job.spec);
   await using scope = new ClosingScope(observer);
   observer.phase('loading');
-  const backend = scope.own(openBackend(assignment, communicator, observer));
+  const backend = scope.own(await openBackend(assignment, communicator, observer));
   // Loading finds every engine in the cache; whether and how long it was built is known from before.
   const onEvent: PipelineObserver = (event) => {
     observer.event(event.type === 'engine' ? { ...event, ...prepared.engines.get(event.component) } : event);
@@ -192,11 +193,15 @@ async function compute({ assignment, model, modelDigest, plan, prepared, communi
   observer.phase('closing');
 }
 
-function openBackend({ job, cacheDirectory, threads }: Assignment, communicator: Communicator, observer: RankObserver): Backend {
+async function openBackend(
+  { job, cacheDirectory, threads, cuda }: Assignment,
+  communicator: Communicator,
+  observer: RankObserver,
+): Promise<Backend> {
   const onDamage = (reason: string): void => {
     observer.log('warn', `a cached engine is damaged and is built again: ${reason}`);
   };
-  return createBackend(job.spec.backend, { cacheDirectory, threads, communicator, onDamage });
+  return createBackend(job.spec.backend, { cacheDirectory, threads, communicator, onDamage, ...cuda });
 }
 
 /** Closes what it owns in reverse order. What fails to close is logged: it must not hide why it was closed. */

@@ -1,10 +1,19 @@
 /** The four networks of a model as the graphs one rank of a mesh runs. */
 import { createHash } from 'node:crypto';
-import type { Component } from '../engine/index.js';
+import type { Component, InputRate } from '../engine/index.js';
 import { printGraph, verify, type Graph } from '../graph/index.js';
 import { buildClipText, buildUnet, buildVaeDecoder } from '../models/index.js';
 import { decodeMesh, placeInMesh, shard, type Mesh } from '../parallel/index.js';
+import { componentSizes, type ImageSize } from './component-sizes.js';
 import type { Model, TextEncoderParts } from './model.js';
+
+/** What the UNet is conditioned on stays the same over an image; the timesteps are those of the schedule. */
+const unetInputRates: Readonly<Record<string, InputRate>> = {
+  encoder_hidden_states: 'prompt',
+  text_embeds: 'prompt',
+  time_ids: 'prompt',
+  timestep: 'timestep',
+};
 
 export interface ModelComponents {
   readonly textEncoder: Component;
@@ -19,16 +28,48 @@ export interface ComponentPlan {
   readonly digest: string;
 }
 
-/** Builds and shards every network. Text encoders run whole on each rank; the VAE decodes bands over all ranks. */
-export function planComponents(model: Model, mesh: Mesh, rank: number): ComponentPlan {
+/**
+ * Builds and shards every network. Text encoders run whole on each rank; the VAE decodes bands over all ranks. `size` is what images
+ * are made at, for backends that tune for it.
+ */
+export function planComponents(model: Model, mesh: Mesh, rank: number, size?: ImageSize): ComponentPlan {
   const { textEncoder, textEncoder2, unet, vae } = model.parts;
   const { patchGroup } = placeInMesh(mesh, rank);
   const decodeGroup = placeInMesh(decodeMesh(mesh), rank).patchGroup;
+  const sizes = size === undefined ? undefined : componentSizes(model, mesh, size);
   const components: ModelComponents = {
-    textEncoder: { graph: clip(textEncoder, 'text_encoder'), weights: textEncoder.weights, patchGroup: [rank] },
-    textEncoder2: { graph: clip(textEncoder2, 'text_encoder_2'), weights: textEncoder2.weights, patchGroup: [rank] },
-    unet: { graph: shard(verified(buildUnet(unet.config)), mesh), weights: unet.weights, patchGroup },
-    vaeDecoder: { graph: shard(verified(buildVaeDecoder(vae.config)), decodeMesh(mesh)), weights: vae.weights, patchGroup: decodeGroup },
+    textEncoder: {
+      graph: clip(textEncoder, 'text_encoder'),
+      weights: textEncoder.weights,
+      patchGroup: [rank],
+      inputRates: {},
+      needsRange: false,
+      sizes: sizes?.textEncoder,
+    },
+    textEncoder2: {
+      graph: clip(textEncoder2, 'text_encoder_2'),
+      weights: textEncoder2.weights,
+      patchGroup: [rank],
+      inputRates: {},
+      needsRange: false,
+      sizes: sizes?.textEncoder2,
+    },
+    unet: {
+      graph: shard(verified(buildUnet(unet.config)), mesh),
+      weights: unet.weights,
+      patchGroup,
+      inputRates: unetInputRates,
+      needsRange: false,
+      sizes: sizes?.unet,
+    },
+    vaeDecoder: {
+      graph: shard(verified(buildVaeDecoder(vae.config)), decodeMesh(mesh)),
+      weights: vae.weights,
+      patchGroup: decodeGroup,
+      inputRates: {},
+      needsRange: vae.config.forceUpcast,
+      sizes: sizes?.vaeDecoder,
+    },
   };
   const digest = createHash('sha256');
   for (const { graph } of componentList(components)) digest.update(printGraph(graph));

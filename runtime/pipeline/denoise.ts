@@ -1,36 +1,19 @@
 /** The denoising loop of one image on a mesh: every rank keeps the whole latents and runs its own band and branch. */
-import type { Executor, RunKind } from '../engine/index.js';
-import { SdxlError } from '../errors/index.js';
-import { displacementOf, isWarmup, type Mesh } from '../parallel/index.js';
-import type { LinearStepRun, Schedule } from '../schedulers/index.js';
+import type { RunKind } from '../engine/index.js';
+import { displacementOf, isWarmup } from '../parallel/index.js';
+import { LinearStepRun } from '../schedulers/index.js';
 import { float32, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
-import type { Conditioning } from './conditioning.js';
-import type { PipelineObserver } from './events.js';
-import type { PatchTiming } from './request.js';
-
-export interface DenoiseOptions {
-  readonly unet: Executor;
-  readonly mesh: Mesh;
-  /** Undefined: synchronous. */
-  readonly patches: PatchTiming | undefined;
-  readonly rank: number;
-  readonly schedule: Schedule;
-  readonly run: LinearStepRun;
-  readonly conditioning: Conditioning;
-  /** Undefined: no guidance, one branch. */
-  readonly guidanceScale: number | undefined;
-  /** Number of the image in its job, for events. */
-  readonly image: number;
-  readonly observer: PipelineObserver;
-  readonly signal: AbortSignal | undefined;
-  /** Told of the latents after each step, `latents.0` being after the first. */
-  readonly capture?: ((stage: string, value: Tensor<'f32'>) => void) | undefined;
-}
+import { notFinite, type DenoiseOptions } from './denoise-options.js';
+import { denoiseOnDevice } from './device-denoise.js';
 
 /** Latents `[1, c, h, w]` at the schedule's first noise level → latents without noise. Throws IMAGE_NOT_FINITE naming the step. */
 export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): Promise<Tensor<'f32'>> {
-  const { unet, mesh, patches, rank, schedule, run, conditioning, guidanceScale, image, observer, signal, capture } = options;
+  const { unet, mesh, patches, rank, schedule, generator, conditioning, guidanceScale, image, observer, signal, capture } = options;
+  // What is captured after each step is on the host.
+  if (unet.denoise !== undefined && patches === undefined && capture === undefined)
+    return denoiseOnDevice(latents, unet.denoise.bind(unet), options);
+  const run = new LinearStepRun(schedule, generator);
   const localBranches = conditioning.encoder_hidden_states.shape[0] ?? 1;
   const steps = schedule.timesteps.length;
   const displacement = patches === undefined || mesh.patch === 1 ? undefined : displacementOf(patches.mode);
@@ -78,11 +61,5 @@ function repeatBatch(sample: Tensor<'f32'>, times: number): Tensor<'f32'> {
 }
 
 function checkFinite(noise: Float32Array, index: number, steps: number): void {
-  const bad = noise.findIndex((value) => !Number.isFinite(value));
-  if (bad < 0) return;
-  throw new SdxlError(
-    'IMAGE_NOT_FINITE',
-    `the UNet predicted ${String(noise[bad])} in step ${String(index + 1)} of ${String(steps)}: the weights or the dtype cannot carry this image`,
-    { fields: { step: index + 1, steps } },
-  );
+  if (!noise.every(Number.isFinite)) throw notFinite(index, steps);
 }

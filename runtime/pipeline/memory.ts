@@ -2,6 +2,7 @@
 import type { Component } from '../engine/index.js';
 import { evaluateShape, type Displacement, type Graph, type SymbolValues, type ValueId } from '../graph/index.js';
 import { byteLength } from '../tensor/index.js';
+import { componentSizes, type ImageSize } from './component-sizes.js';
 import type { Model } from './model.js';
 import type { ModelComponents } from './components.js';
 import type { PatchTiming } from './request.js';
@@ -27,34 +28,25 @@ const overheadBytes = 512 * 2 ** 20;
  */
 const activationFactor = 4;
 
-/**
- * For one rank computing in fp32. `guided`: whether guidance doubles the batch of a rank that runs both branches; `patches` undefined:
- * synchronous.
- */
+/** For one rank computing in fp32. `patches` undefined: synchronous. */
 export function estimateMemory(
   model: Model,
   components: ModelComponents,
   mesh: Mesh,
-  size: { readonly height: number; readonly width: number; readonly guided: boolean; readonly patches?: PatchTiming | undefined },
+  size: ImageSize & { readonly patches?: PatchTiming | undefined },
 ): MemoryEstimate {
   const weights = (component: Component): number => component.graph.weights.reduce((sum, { shape }) => sum + byteLength('f32', shape), 0);
-  const factor = model.vaeScaleFactor;
-  const [rows, columns] = [size.height / factor, size.width / factor];
-  const unetBatch = size.guided && mesh.cfg === 1 ? 2 : 1;
-  const tokens = model.parts.textEncoder.config.maxPositions;
-  const unit = model.latentUnit;
-  const unet: SymbolValues = { batch: unetBatch, height: rows / mesh.patch / unit, width: columns / unit, tokens };
-  const vae: SymbolValues = { batch: 1, height: rows / (mesh.patch * mesh.cfg), width: columns };
+  const sizes = componentSizes(model, mesh, size);
   const weightBytes = {
     textEncoder: weights(components.textEncoder),
     textEncoder2: weights(components.textEncoder2),
     unet: weights(components.unet),
     vaeDecoder: weights(components.vaeDecoder),
   };
-  const networks = [peakActivations(components.unet.graph, unet), peakActivations(components.vaeDecoder.graph, vae)];
+  const networks = [peakActivations(components.unet.graph, sizes.unet), peakActivations(components.vaeDecoder.graph, sizes.vaeDecoder)];
   const activationBytes = activationFactor * Math.max(...networks);
   const displacement = size.patches === undefined ? undefined : displacementOf(size.patches.mode);
-  const keptBytes = displacement === undefined ? 0 : keptExchanges(components.unet.graph, unet, displacement);
+  const keptBytes = displacement === undefined ? 0 : keptExchanges(components.unet.graph, sizes.unet, displacement);
   const totalBytes = Object.values(weightBytes).reduce((sum, bytes) => sum + bytes, 0) + activationBytes + keptBytes + overheadBytes;
   return { weightBytes, activationBytes, keptBytes, overheadBytes, totalBytes };
 }

@@ -3,7 +3,6 @@ import { SdxlError } from '../errors/index.js';
 import { imageFromDecoded } from '../image/index.js';
 import type { Backend, Component, Executor } from '../engine/index.js';
 import { checkSize, decodeMesh, type Mesh } from '../parallel/index.js';
-import { LinearStepRun } from '../schedulers/index.js';
 import { float32, Generator, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
 import type { ModelComponents } from './components.js';
@@ -101,7 +100,7 @@ export class Pipeline {
         patches: request.patches,
         rank,
         schedule,
-        run: new LinearStepRun(schedule, generator),
+        generator,
         conditioning: conditions,
         guidanceScale: guided ? request.guidanceScale : undefined,
         image,

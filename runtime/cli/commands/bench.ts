@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import type { SdxlJob } from '../../../crds/index.js';
 import { SdxlError } from '../../errors/index.js';
-import type { LocalJob, RankMessage } from '../../launch/index.js';
+import { resolveBackend, type LocalJob, type RankMessage } from '../../launch/index.js';
 import { packageFile, packageVersion } from '../../package-root.js';
 import { summarizeLatencies, type LatencySummary } from '../bench-statistics.js';
 import type { Context } from '../context.js';
@@ -40,8 +40,6 @@ interface Result {
   /** Every counted run, in order. */
   readonly seconds: readonly number[];
 }
-
-const framework = 'sdxl-operator (onnx, cpu)';
 
 export function addBenchCommand(program: Command, context: Context): void {
   const command = program
@@ -91,7 +89,7 @@ async function bench(context: Context, options: Options): Promise<void> {
   if (options.json === true) {
     const { numWarmupRuns, avgRuns, ignoreRatio } = options;
     const document = {
-      framework,
+      framework: frameworkOf(spec.backend),
       version: packageVersion,
       node: process.version,
       processors: availableParallelism(),
@@ -107,7 +105,7 @@ async function bench(context: Context, options: Options): Promise<void> {
     context.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
     return;
   }
-  context.stdout.write(printResults(results, resolution));
+  context.stdout.write(printResults(results, resolution, frameworkOf(spec.backend)));
 }
 
 function jobFor(
@@ -144,7 +142,12 @@ async function measure(context: Context, ranks: number, job: LocalJob, options: 
   return { ranks, mesh: job.spec.parallelism, threadsPerRank, latency, speedUp, step: statistics.summary() ?? null, seconds };
 }
 
-function printResults(results: readonly Result[], resolution: string): string {
+/** As the table names it: what computed. */
+function frameworkOf(backend: SdxlJob['spec']['backend']): string {
+  return { Onnx: 'sdxl-operator (onnx, cpu)', Cuda: 'sdxl-operator (cuda)' }[resolveBackend(backend)];
+}
+
+function printResults(results: readonly Result[], resolution: string, framework: string): string {
   const main = results.map(({ ranks, latency, speedUp }) => [
     framework,
     resolution,

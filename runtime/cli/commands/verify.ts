@@ -88,6 +88,7 @@ async function make(context: Context, options: Options): Promise<Stages> {
       : await readJobFile(options.file, stop, { placed: true });
   return await captureStages(job, {
     cacheDirectory: options.cacheDir === undefined ? environment.cacheDirectory : resolve(options.cacheDir),
+    cudaLibraryPath: environment.cudaLibraryPath,
     signal: stop,
     onNote: (note) => stderr.write(`${note}\n`),
   });

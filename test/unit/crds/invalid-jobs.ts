@@ -93,6 +93,8 @@ export const invalidJobs: readonly InvalidJob[] = [
 
   // Model and prompt
   schema('no model', { model: undefined }, 'model', 'is required: where the weights come from'),
+  rule('half precision on the processor', { backend: 'Onnx', dtype: 'Float16' }, 'dtype', 'backend Onnx computes in Float32'),
+  rule('single precision on a GPU', { backend: 'Cuda', dtype: 'Float32' }, 'dtype', 'backend Cuda computes in Float16'),
   rule('a model from nowhere', { model: {} }, 'model', 'exactly one of path, claim, image and huggingFace must be given'),
   rule('two models', { model: { path: 'a', claim: { name: 'b' } } }, 'model', 'exactly one of path, claim, image and huggingFace'),
   schema('a claim without a name', { model: { claim: {} } }, 'model.claim.name', 'is required: name of the PersistentVolumeClaim'),
@@ -202,8 +204,8 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('an empty guidance scale', { guidanceScale: '' }, 'guidanceScale', '"" must be a decimal from 0 to 99.9999'),
   schema('a guidance scale too long', { guidanceScale: '1.00000000' }, 'guidanceScale', 'has 10 characters, at most 7'),
   schema('an unknown scheduler', { scheduler: 'Ddim' }, 'scheduler', '"Ddim" is not known, it must be EulerDiscrete'),
-  schema('a backend in lower case', { backend: 'onnx' }, 'backend', 'must be one of Auto, Onnx; did you mean Onnx?'),
-  schema('a backend not yet there', { backend: 'Cuda' }, 'backend', '"Cuda" is not known, it must be one of Auto, Onnx'),
+  schema('a backend in lower case', { backend: 'onnx' }, 'backend', 'must be one of Auto, Onnx, Cuda; did you mean Onnx?'),
+  schema('a backend not yet there', { backend: 'Rocm' }, 'backend', '"Rocm" is not known, it must be one of Auto, Onnx, Cuda'),
   schema('a dtype in the name of torch', { dtype: 'float32' }, 'dtype', 'did you mean Float32?'),
   schema('a dtype not yet there', { dtype: 'BFloat16' }, 'dtype', '"BFloat16" is not known'),
 

@@ -1,0 +1,183 @@
+/** Binds the operations of a program: chooses tactics, fixes addresses and parameters. What comes out only needs a stream. */
+import type { Workspace } from '../libraries/index.js';
+import type { Operation, OperationOf } from '../plan/operations.js';
+import type { View } from '../plan/view.js';
+import type { DeviceCollectives } from './collectives.js';
+import {
+  causalAttentionLaunch,
+  embeddingLaunch,
+  gegluLaunch,
+  layerNormLaunch,
+  pointwiseLaunch,
+  selectTokenLaunch,
+  sinusoidLaunch,
+  upsampleLaunch,
+} from './kernel-launches.js';
+import type { HalfType, KernelSet } from './kernels.js';
+import { enqueueKernel, type Addresses, type KernelLaunch, type Launch } from './launch.js';
+import { applyLaunch, boundaryLaunch, statisticsLaunch, type NormScratch } from './norm-launches.js';
+import type { Tactics } from './tactics.js';
+
+export interface BindContext {
+  readonly kernels: KernelSet;
+  readonly tactics: Tactics;
+  readonly addresses: Addresses;
+  readonly scratch: NormScratch;
+  /** Scratch memory for one call of a library: its own where it clears it first, else the one that all share. */
+  readonly workspaceFor: (sizeBytes: number) => Workspace;
+  readonly half: HalfType;
+  readonly multiprocessors: number;
+  /** Whether the device overlaps a kernel's launch with the end of the one before (sm_90 and newer). */
+  readonly programmatic: boolean;
+  /** Undefined on one rank, whose programs have no collectives. */
+  readonly collectives: DeviceCollectives | undefined;
+}
+
+export async function bindOperation(operation: Operation, context: BindContext): Promise<Launch> {
+  const { kernels, addresses, scratch, multiprocessors, programmatic } = context;
+  const early = (launch: KernelLaunch): KernelLaunch => ({ ...launch, programmatic });
+  switch (operation.kind) {
+    case 'gemm':
+      return bindGemm(operation, context);
+    case 'conv':
+      return bindConvolution(operation, context);
+    case 'attention':
+      if (operation.causal) return own(operation, causalAttentionLaunch(kernels, addresses, operation));
+      return bindAttention(operation, context);
+    case 'groupNorm':
+      return own(
+        operation,
+        early(statisticsLaunch(kernels, addresses, scratch, operation, multiprocessors)),
+        early(applyLaunch(kernels, addresses, scratch, operation, multiprocessors)),
+      );
+    case 'groupMoments':
+      return own(operation, early(statisticsLaunch(kernels, addresses, scratch, operation, multiprocessors)));
+    case 'groupNormalize':
+      return own(operation, early(applyLaunch(kernels, addresses, scratch, operation, multiprocessors)));
+    case 'boundaryRows':
+      return own(operation, boundaryLaunch(kernels, addresses, operation));
+    case 'layerNorm':
+      return own(operation, early(layerNormLaunch(kernels, addresses, operation)));
+    case 'geglu':
+      return own(operation, early(gegluLaunch(kernels, addresses, operation)));
+    case 'pointwise':
+      return own(operation, pointwiseLaunch(kernels, addresses, operation));
+    case 'upsample':
+      return own(operation, upsampleLaunch(kernels, addresses, operation));
+    case 'embedding':
+      return own(operation, embeddingLaunch(kernels, addresses, operation));
+    case 'selectToken':
+      return own(operation, selectTokenLaunch(kernels, addresses, operation));
+    case 'sinusoid':
+      return own(operation, sinusoidLaunch(kernels, addresses, operation));
+    case 'collective': {
+      const { collectives } = context;
+      if (collectives === undefined) throw new Error(`${operation.name} needs peers`);
+      const enqueue: Launch['enqueue'] = (stream) => {
+        collectives.enqueue(operation, addresses, stream);
+      };
+      return { operation, label: 'NCCL', microseconds: undefined, enqueue };
+    }
+    default:
+      return operation satisfies never;
+  }
+}
+
+function own(operation: Operation, ...launches: readonly KernelLaunch[]): Launch {
+  return {
+    operation,
+    label: launches.map(({ kernel }) => kernel.name).join(' + '),
+    microseconds: undefined,
+    enqueue: (stream) => {
+      for (const launch of launches) enqueueKernel(launch, stream);
+    },
+  };
+}
+
+async function bindGemm(operation: OperationOf<'gemm'>, { tactics, addresses, workspaceFor, half }: BindContext): Promise<Launch> {
+  const { x, y, accumulate, weightStride } = operation;
+  const { problem, tactic, label, microseconds } = await tactics.matmul({
+    m: x.rows,
+    n: y.columns,
+    k: x.columns,
+    dtype: half,
+    bias: operation.bias !== undefined,
+    accumulate,
+    ldx: x.stride,
+    ldw: weightStride,
+    ldy: y.stride,
+  });
+  const operands = {
+    x: addresses.of(x),
+    w: addresses.buffer(operation.weight) + BigInt(operation.weightOffset * 2),
+    y: addresses.of(y),
+    ...(operation.bias === undefined ? {} : { bias: addresses.buffer(operation.bias) }),
+  };
+  const workspace = workspaceFor(tactic.workspaceBytes);
+  const enqueue: Launch['enqueue'] = (stream) => {
+    problem.run(tactic, operands, workspace, stream);
+  };
+  return { operation, label, microseconds, enqueue };
+}
+
+async function bindConvolution(operation: OperationOf<'conv'>, { tactics, addresses, workspaceFor, half }: BindContext): Promise<Launch> {
+  const { x, y, residual, stride, padding } = operation;
+  const [batch = 1, inChannels = 8, height = 1, width = 1] = x.shape;
+  const [kernel] = operation.kernel;
+  if ((kernel !== 1 && kernel !== 3) || (stride !== 1 && stride !== 2))
+    throw new Error(`${operation.name}: ${String(kernel)}×, stride ${String(stride)}`);
+  const { problem, tactic, label, microseconds } = await tactics.convolution({
+    batch,
+    height,
+    width,
+    inChannels,
+    outChannels: y.shape[1] ?? 8,
+    kernel,
+    stride,
+    padding,
+    dtype: half,
+    bias: operation.bias !== undefined,
+    residual: residual !== undefined,
+  });
+  const operands = {
+    x: addresses.of(x),
+    w: addresses.buffer(operation.weight),
+    y: addresses.of(y),
+    ...(operation.bias === undefined ? {} : { bias: addresses.buffer(operation.bias) }),
+    ...(residual === undefined ? {} : { residual: addresses.of(residual) }),
+  };
+  const workspace = workspaceFor(tactic.workspaceBytes);
+  const enqueue: Launch['enqueue'] = (stream) => {
+    problem.run(tactic, operands, workspace, stream);
+  };
+  return { operation, label, microseconds, enqueue };
+}
+
+async function bindAttention(
+  operation: OperationOf<'attention'>,
+  { tactics, addresses, workspaceFor, half }: BindContext,
+): Promise<Launch> {
+  const { q, k, v, y, heads, scale } = operation;
+  const [batch = 1, queryTokens = 1, channels = 8] = q.shape;
+  const headDim = channels / heads;
+  const strides = ({ strides: [perBatch = 0, token = 0] }: View) => ({ batch: perBatch, head: headDim, token });
+  const { problem, tactic, label, microseconds } = await tactics.attention({
+    batch,
+    heads,
+    queryTokens,
+    keyTokens: k.shape[1] ?? 1,
+    headDim,
+    dtype: half,
+    scale,
+    query: strides(q),
+    key: strides(k),
+    value: strides(v),
+    output: strides(y),
+  });
+  const operands = { q: addresses.of(q), k: addresses.of(k), v: addresses.of(v), o: addresses.of(y) };
+  const workspace = workspaceFor(tactic.workspaceBytes);
+  const enqueue: Launch['enqueue'] = (stream) => {
+    problem.run(tactic, operands, workspace, stream);
+  };
+  return { operation, label, microseconds, enqueue };
+}

@@ -1,0 +1,30 @@
+/** The sizes at which each component of a model runs for one image on a mesh, as values of its graph's symbols. */
+import type { SymbolValues } from '../graph/index.js';
+import type { Mesh } from '../parallel/index.js';
+import type { ModelComponents } from './components.js';
+import type { Model } from './model.js';
+
+export interface ImageSize {
+  /** Pixels. */
+  readonly height: number;
+  readonly width: number;
+  /** Whether guidance doubles the batch of a rank that runs both branches. */
+  readonly guided: boolean;
+}
+
+export function componentSizes(model: Model, mesh: Mesh, size: ImageSize): Readonly<Record<keyof ModelComponents, SymbolValues>> {
+  const factor = model.vaeScaleFactor;
+  const [rows, columns] = [size.height / factor, size.width / factor];
+  const unit = model.latentUnit;
+  return {
+    textEncoder: { batch: 1 },
+    textEncoder2: { batch: 1 },
+    unet: {
+      batch: size.guided && mesh.cfg === 1 ? 2 : 1,
+      height: rows / mesh.patch / unit,
+      width: columns / unit,
+      tokens: model.parts.textEncoder.config.maxPositions,
+    },
+    vaeDecoder: { batch: 1, height: rows / (mesh.patch * mesh.cfg), width: columns },
+  };
+}

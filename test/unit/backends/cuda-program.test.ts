@@ -1,0 +1,154 @@
+/**
+ * What the CUDA planner makes of each network, run on the host and compared with diffusers: fusion, views, padding, memory that is used
+ * again, stages and collectives are right if the numbers are. The device's own arithmetic is tested on a device.
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { planProgram } from '../../../runtime/backends/cuda/plan/planner.js';
+import type { OperationOf } from '../../../runtime/backends/cuda/plan/operations.js';
+import { product } from '../../../runtime/backends/cuda/plan/view.js';
+import { bindSymbols, partition, type Component, type Executor } from '../../../runtime/engine/index.js';
+import { Model, planComponents } from '../../../runtime/pipeline/index.js';
+import { encodePrompt } from '../../../runtime/pipeline/conditioning.js';
+import { placeInMesh, worldSize, type Mesh } from '../../../runtime/parallel/index.js';
+import { fixture, readGolden, relativeError } from '../../support/fixtures.js';
+import { tolerance, unetError, vaeError } from '../../support/networks.js';
+import { ProgramInterpreter, type Exchange } from '../../support/program-interpreter.js';
+
+const model = fixture('random-sdxl');
+
+/** All ranks of a mesh in this process: an exchange ends when every rank of the world has come to it. */
+class Gang {
+  readonly #worldSize: number;
+  #waiting = new Map<number, { payloads: readonly Float32Array[]; resolve: (all: ReadonlyMap<number, readonly Float32Array[]>) => void }>();
+
+  constructor(size: number) {
+    this.#worldSize = size;
+  }
+
+  exchange(rank: number, patchGroup: readonly number[]): Exchange {
+    return async (operation, payloads) => {
+      const all = await new Promise<ReadonlyMap<number, readonly Float32Array[]>>((resolve) => {
+        this.#waiting.set(rank, { payloads, resolve });
+        if (this.#waiting.size < this.#worldSize) return;
+        const everyone = this.#waiting;
+        this.#waiting = new Map();
+        const given = new Map([...everyone].map(([each, { payloads: own }]) => [each, own]));
+        for (const { resolve: go } of everyone.values()) go(given);
+      });
+      const group = operation.group === 'world' ? [...all.keys()].sort((a, b) => a - b) : patchGroup;
+      return operation.payloads.map((move, index) => exchanged(move, group, rank, (peer) => all.get(peer)?.[index]));
+    };
+  }
+}
+
+function exchanged(
+  { payload, from, to }: OperationOf<'collective'>['payloads'][number],
+  group: readonly number[],
+  rank: number,
+  given: (rank: number) => Float32Array | undefined,
+): Float32Array {
+  const result = new Float32Array(product(to.shape));
+  const size = product(from.shape);
+  if (payload.kind === 'neighbors') {
+    const place = group.indexOf(rank);
+    const [previous, next] = [group[place - 1], group[place + 1]];
+    if (previous !== undefined) result.set(given(previous)?.subarray(size / 2) ?? [], 0);
+    if (next !== undefined) result.set(given(next)?.subarray(0, size / 2) ?? [], size / 2);
+    return result;
+  }
+  const outer = payload.kind === 'moments' ? 1 : product(from.shape.slice(0, payload.axis));
+  const inner = size / outer;
+  group.forEach((peer, place) => {
+    for (let row = 0; row < outer; row++) {
+      result.set(given(peer)?.subarray(row * inner, (row + 1) * inner) ?? [], (row * group.length + place) * inner);
+    }
+  });
+  return result;
+}
+
+/** Plans for the sizes of each run, as the device does, and interprets. */
+function interpreted({ graph, weights, inputRates }: Component, exchange: Exchange): Executor {
+  return {
+    plan: partition(graph),
+    run: async (inputs) => {
+      const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
+      const program = planProgram({ graph, symbols: bindSymbols(graph, shapes), inputStages: inputRates });
+      const interpreter = await ProgramInterpreter.open(program, weights, exchange);
+      const outputs = await interpreter.run(inputs);
+      return { outputs, timing: { totalSeconds: 0, computeSeconds: 0, exchangeSeconds: 0, exchanges: 0, sentBytes: 0 } };
+    },
+    displace: () => assert.fail('programs are synchronous'),
+    close: () => Promise.resolve(),
+  };
+}
+
+async function onRanks(
+  mesh: Mesh,
+  body: (rank: number, load: (component: Component) => Executor, opened: Model) => Promise<void>,
+): Promise<void> {
+  await using opened = await Model.open(model);
+  const gang = new Gang(worldSize(mesh));
+  await Promise.all(
+    Array.from({ length: worldSize(mesh) }, (_, rank) =>
+      body(rank, (component) => interpreted(component, gang.exchange(rank, component.patchGroup)), opened),
+    ),
+  );
+}
+
+describe('planned networks against diffusers', () => {
+  const meshes: readonly Mesh[] = [
+    { cfg: 1, patch: 1 },
+    { cfg: 1, patch: 2 },
+  ];
+  for (const mesh of meshes) {
+    const name = `cfg ${String(mesh.cfg)} × patch ${String(mesh.patch)}`;
+    it(`UNet, ${name}`, async () => {
+      const golden = await readGolden('goldens/unet');
+      await onRanks(mesh, async (rank, load, opened) => {
+        const { components } = planComponents(opened, mesh, rank);
+        const error = await unetError(load(components.unet), golden, mesh, rank, 'wide');
+        assert.ok(error <= tolerance, `relative error ${String(error)}`);
+      });
+    });
+
+    it(`VAE decoder, ${name}`, async () => {
+      const golden = await readGolden('goldens/vae');
+      await onRanks(mesh, async (rank, load, opened) => {
+        const { components } = planComponents(opened, mesh, rank);
+        const error = await vaeError(load(components.vaeDecoder), golden, mesh, rank, opened.parts.vae.config.scalingFactor, 'wide');
+        assert.ok(error <= tolerance, `relative error ${String(error)}`);
+      });
+    });
+  }
+
+  it('guidance branches on ranks of their own, each in bands', async () => {
+    const golden = await readGolden('goldens/unet');
+    const mesh = { cfg: 2, patch: 2 };
+    await onRanks(mesh, async (rank, load, opened) => {
+      const branch = placeInMesh(mesh, rank).cfgIndex;
+      const own = Object.fromEntries(
+        Object.entries(golden).map(([name, value]) => {
+          if (!/^square\.(?!timestep|output)/u.test(name)) return [name, value];
+          const size = value.data.length / 2;
+          return [name, { ...value, shape: [1, ...value.shape.slice(1)], data: value.data.slice(branch * size, (branch + 1) * size) }];
+        }),
+      );
+      const { components } = planComponents(opened, mesh, rank);
+      const error = await unetError(load(components.unet), own, mesh, rank);
+      assert.ok(error <= tolerance, `relative error ${String(error)}`);
+    });
+  });
+
+  it('text encoders', async () => {
+    const golden = await readGolden('goldens/encoders');
+    await onRanks({ cfg: 1, patch: 1 }, async (rank, load, opened) => {
+      const { components } = planComponents(opened, { cfg: 1, patch: 1 }, rank);
+      const encoders = { textEncoder: load(components.textEncoder), textEncoder2: load(components.textEncoder2) };
+      const prompt = 'a red fox sleeping under an oak tree, autumn leaves';
+      const { promptEmbeds, pooledPromptEmbeds } = await encodePrompt(opened, encoders, prompt, () => undefined, undefined);
+      assert.ok(relativeError(promptEmbeds, golden['fox.prompt_embeds'] ?? assert.fail()) <= tolerance);
+      assert.ok(relativeError(pooledPromptEmbeds, golden['fox.2.pooled'] ?? assert.fail()) <= tolerance);
+    });
+  });
+});
