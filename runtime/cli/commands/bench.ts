@@ -6,6 +6,7 @@ import { SdxlError } from '../../errors/index.js';
 import { resolveBackend, type LocalJob, type RankMessage } from '../../launch/index.js';
 import { packageFile, packageVersion } from '../../package-root.js';
 import { summarizeLatencies, type LatencySummary } from '../bench-statistics.js';
+import { compare, printComparison } from '../comparison.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
 import {
@@ -28,6 +29,7 @@ interface Options extends RunOptions, Omit<JobOptions, 'ranks' | 'patchDegree'> 
   readonly avgRuns: number;
   readonly ignoreRatio: number;
   readonly json?: boolean;
+  readonly compare?: boolean;
 }
 
 interface Result {
@@ -59,11 +61,16 @@ export function addBenchCommand(program: Command, context: Context): void {
   command.option('--num-warmup-runs <count>', 'images made before measuring', integerIn(0, 10_000), 5);
   command.option('--avg-runs <count>', 'images measured', integerIn(1, 10_000), 20);
   command.option('--ignore-ratio <ratio>', 'share of the measured runs to drop, half of it at each end', ratio, 0.2);
+  command.option('--compare', 'make images on every mesh of -n in every mode, and tell their likeness to those of one rank');
   command.option('--json', 'print the result as JSON');
   addRunOptions(command);
   command.addHelpText(
     'after',
-    examples('sdxl bench --model ./sdxl-base --size 1024 -n 1,2', 'sdxl bench --size 256 -n 1,2,4 --threads 1 --json'),
+    examples(
+      'sdxl bench --model ./sdxl-base --size 1024 -n 1,2',
+      'sdxl bench --size 256 -n 1,2,4 --threads 1 --json',
+      'sdxl bench --size 256 -n 2 --compare --avg-runs 5',
+    ),
   );
   command.action(async (options: Options) => {
     if (context.environment.gang !== undefined) {
@@ -78,6 +85,17 @@ export function addBenchCommand(program: Command, context: Context): void {
 }
 
 async function bench(context: Context, options: Options): Promise<void> {
+  if (options.compare === true) {
+    const results = await compare(context, options);
+    // JSON has no infinity.
+    const finite = results.map((row) => ({ ...row, worstDecibels: decibels(row.worstDecibels), meanDecibels: decibels(row.meanDecibels) }));
+    context.stdout.write(
+      options.json === true
+        ? `${JSON.stringify({ version: packageVersion, results: finite }, null, 2)}\n`
+        : printComparison(results, options.numWarmupRuns + options.avgRuns),
+    );
+    return;
+  }
   // All are checked before the first is measured.
   const jobs = options.ranks.map((ranks) => jobFor(ranks, options, context));
   const results: Result[] = [];
@@ -106,6 +124,10 @@ async function bench(context: Context, options: Options): Promise<void> {
     return;
   }
   context.stdout.write(printResults(results, resolution, frameworkOf(spec.backend)));
+}
+
+function decibels(value: number): number | 'equal' {
+  return value === Infinity ? 'equal' : value;
 }
 
 function jobFor(
