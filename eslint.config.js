@@ -25,6 +25,13 @@ const layers = {
   backends: ['engine', 'graph', 'weights', communicator, ...ground],
   pipeline: ['models', 'formats', 'graph', 'parallel', 'engine', 'schedulers', 'tokenizer', 'image', 'weights', communicator, ...ground],
 };
+/** What each folder of operator/ may import from operator/, besides itself. */
+const operatorLayers = {
+  api: [],
+  kube: [],
+  resources: ['api', 'kube'],
+  controller: ['api', 'kube', 'resources'],
+};
 /** The composition root: may import everything below it. */
 const roots = ['launch', 'cli'];
 
@@ -35,6 +42,13 @@ const zones = [
     except: [folder, ...allowed].map((path) => `./${path}`),
     message: `runtime/${folder} may only import ${allowed.length === 0 ? 'itself' : allowed.join(', ')}.`,
   })),
+  ...Object.entries(operatorLayers).map(([folder, allowed]) => ({
+    target: `./operator/${folder}`,
+    from: './operator',
+    except: [folder, ...allowed].map((path) => `./${path}`),
+    message: `operator/${folder} may only import ${allowed.length === 0 ? 'itself' : allowed.join(', ')}.`,
+  })),
+  { target: './operator/kube', from: './crds', message: 'operator/kube knows no jobs.' },
   { target: './runtime/launch', from: './runtime/cli', message: 'Nothing imports cli.' },
   { target: './runtime', from: './operator', message: 'The runtime knows no Kubernetes.' },
   { target: './operator', from: './runtime', message: 'The operator knows no tensors.' },
@@ -76,7 +90,7 @@ export default tseslint.config(
       ],
       // An async function that returns without waiting still turns a throw into a rejection, as its interface promises.
       '@typescript-eslint/require-await': 'off',
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', caughtErrors: 'none' }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', caughtErrors: 'none', ignoreRestSiblings: true }],
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       '@typescript-eslint/prefer-readonly': 'error',
       eqeqeq: 'error',

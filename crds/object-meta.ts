@@ -19,7 +19,7 @@ export const objectMeta: StructuralSchema = {
       minLength: 1,
       maxLength: 253,
       pattern: dnsSubdomain,
-      description: 'Name of the job, at most 40 characters: lower-case letters, digits, `-` and `.`.',
+      description: 'Name of the job, at most 40 characters: lower-case letters, digits and `-`.',
       example: 'flowers-rabbit',
     },
     generateName: {

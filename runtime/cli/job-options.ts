@@ -39,6 +39,31 @@ export interface JobOptions {
   readonly backend?: string;
 }
 
+/** Fields of the job, which a file gives already. */
+const jobOptionNames = [
+  'model',
+  'variant',
+  'tokenizer',
+  'configFrom',
+  'lora',
+  'size',
+  'height',
+  'width',
+  'prompt',
+  'negativePrompt',
+  'seed',
+  'numInferenceSteps',
+  'guidanceScale',
+  'numImages',
+  'output',
+  'ranks',
+  'cfgDegree',
+  'patchDegree',
+  'mode',
+  'warmupSteps',
+  'backend',
+] as const satisfies readonly (keyof JobOptions)[];
+
 /** The option that sets a field, by the field's path. */
 const optionOf: Readonly<Record<string, string>> = {
   'spec.model.path': '--model',
@@ -137,6 +162,14 @@ export function jobFromOptions(options: JobOptions, environment: Environment): L
   const validation = validateSdxlJob(given);
   if (validation.ok) return localJob(validation.job);
   throw jobInvalid(validation.errors.map((problem) => named(problem, options)));
+}
+
+/** @throws SdxlError USAGE where an option says what the job's file says already */
+export function refuseJobOptions(command: Command, file: string): void {
+  const both = jobOptionNames.find((name) => command.getOptionValueSource(name) === 'cli');
+  if (both === undefined) return;
+  const flag = command.options.find((option) => option.attributeName() === both)?.long ?? both;
+  throw new SdxlError('USAGE', `${flag} cannot be given with -f: the job's file says it`, { fields: { option: flag, file } });
 }
 
 /** One error for all problems, each in a line of its own where there are several. */

@@ -36,6 +36,8 @@ export interface Environment {
   readonly cacheDirectory: string;
   /** Folders where NVIDIA's libraries are looked for first, separated by `:`. */
   readonly cudaLibraryPath: string | undefined;
+  /** Somebody gave this process a device: to compute on the processor would waste it. */
+  readonly acceleratorRequired: boolean;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   /** Undefined: no HTTP server. 0: any free port. */
@@ -66,6 +68,7 @@ export function readEnvironment(variables: Variables = process.env): Environment
       text(variables, 'SDXL_CACHE_DIR') ?? join(text(variables, 'XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'sdxl-operator'),
     ),
     cudaLibraryPath: text(variables, 'SDXL_CUDA_LIBRARY_PATH'),
+    acceleratorRequired: oneOf(variables, 'SDXL_ACCELERATOR', ['required', 'optional']) === 'required',
     logLevel: oneOf(variables, 'SDXL_LOG_LEVEL', logLevels) ?? 'info',
     logFormat: oneOf(variables, 'SDXL_LOG_FORMAT', logFormats) ?? 'text',
     metricsPort: integer(variables, 'SDXL_METRICS_PORT', 0, 65_535),

@@ -12,4 +12,4 @@ export { jobName, launch, openModel, type LaunchFacts, type LaunchObserver, type
 export { meshOf, patchTimingOf, toJobRequest } from './job-request.js';
 export { formatBytes } from './memory-check.js';
 export type { RankMessage, Task } from './messages.js';
-export { writeTerminationLog } from './termination-log.js';
+export { writeRunSummary, writeTerminationLog } from './termination-log.js';

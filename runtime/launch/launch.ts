@@ -49,6 +49,8 @@ export interface LaunchFacts {
   readonly threads: number;
 }
 
+/** Backends that need no device. */
+const onProcessor: readonly string[] = ['Onnx'];
 /** From the last image to a rank's end: the communicator's own farewell takes at most 10 s. */
 const closeMs = 30_000;
 
@@ -57,6 +59,7 @@ export async function launch(options: LaunchOptions): Promise<void> {
   const { job, task, environment, observer, stop, kill } = options;
   const { spec } = job;
   const backend = resolveBackend(spec.backend);
+  if (environment.acceleratorRequired && onProcessor.includes(backend)) throw noAccelerator(spec.backend);
   const placement = place(options);
   const budget = readBudget();
   const memory: MemoryBudget =
@@ -115,6 +118,14 @@ export async function launch(options: LaunchOptions): Promise<void> {
 
 export function jobName({ metadata }: SdxlJob): string {
   return metadata.name ?? metadata.generateName ?? 'sdxl';
+}
+
+function noAccelerator(requested: string): SdxlError {
+  return new SdxlError(
+    'BACKEND_UNAVAILABLE',
+    `a device was asked for (SDXL_ACCELERATOR), and backend ${requested} would compute on the processor here: give the container its device, or ask for none`,
+    { fields: { requested } },
+  );
 }
 
 interface Placement {

@@ -6,4 +6,4 @@ export { aggregateMetrics } from './aggregate.js';
 export { createLog, logFormats, logLevels, type Log, type LogFields, type LogFormat, type LogLevel } from './logger.js';
 export { RankMetrics, type MetricsSnapshot } from './rank-metrics.js';
 export { ObservationServer } from './server.js';
-export { quantile, StatusTracker, type RankPhase, type Status } from './status.js';
+export { quantile, StatusTracker, summarizeSeconds, type RankPhase, type Status } from './status.js';

@@ -89,7 +89,7 @@ export class StatusTracker {
       images: this.#images,
       steps: this.#steps,
       progressRatio: this.progressRatio,
-      latencySeconds: summarize(this.#latencies),
+      latencySeconds: summarizeSeconds(this.#latencies),
       lastError: this.#lastError,
     };
   }
@@ -100,7 +100,7 @@ export class StatusTracker {
   }
 }
 
-function summarize(seconds: readonly number[]): Status['latencySeconds'] {
+export function summarizeSeconds(seconds: readonly number[]): Status['latencySeconds'] {
   if (seconds.length === 0) return null;
   const mean = seconds.reduce((sum, value) => sum + value, 0) / seconds.length;
   return { mean, p50: quantile(seconds, 0.5), p95: quantile(seconds, 0.95) };

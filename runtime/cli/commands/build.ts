@@ -1,9 +1,19 @@
 /** `sdxl build`: engines into the cache, so that a later run only loads them. */
 import type { Command } from 'commander';
-import type { RankMessage } from '../../launch/index.js';
+import type { LocalJob, RankMessage } from '../../launch/index.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
-import { addBackendOption, addMeshOptions, addModelOption, addSizeOptions, jobFromOptions, type JobOptions } from '../job-options.js';
+import { readJobFile } from '../job-file.js';
+import {
+  addBackendOption,
+  addMeshOptions,
+  addModelOption,
+  addSizeOptions,
+  jobFromOptions,
+  refuseJobOptions,
+  type JobOptions,
+} from '../job-options.js';
+import { once } from '../numbers.js';
 import { addRunOptions, examples } from '../options.js';
 import { table } from '../table.js';
 
@@ -12,17 +22,17 @@ export function addBuildCommand(program: Command, context: Context): void {
     .command('build')
     .summary('build engines')
     .description(
-      'Builds the engines of a model for a number of ranks into the cache. Engines of the Onnx backend serve every size and every rank; --size is checked against the model and the mesh.',
-    );
+      'Builds the engines of a model, or of a job (-f), for a number of ranks into the cache. Engines of the Onnx backend serve every size and every rank; --size is checked against the model and the mesh.',
+    )
+    .option('-f, --file <file>', 'SdxlJob whose engines are built; - reads the standard input', once);
   addModelOption(command);
   addSizeOptions(command);
   addMeshOptions(command);
   addBackendOption(command);
   addRunOptions(command);
   command.addHelpText('after', examples('sdxl build --model ./sdxl-base --size 1024', 'sdxl build --model ./sdxl-base --size 1024 -n 2'));
-  command.action(async (options: RunOptions & JobOptions) => {
-    // The contract asks for a prompt; engines do not depend on it.
-    const job = jobFromOptions({ ...options, prompt: '-' }, context.environment);
+  command.action(async (options: RunOptions & JobOptions & { readonly file?: string }) => {
+    const job = await jobOf(command, options, context);
     const rows: string[][] = [];
     await follow(context, {
       task: { kind: 'build' },
@@ -37,4 +47,15 @@ export function addBuildCommand(program: Command, context: Context): void {
     });
     context.stdout.write(`${table(['engine', 'state', 'seconds'], rows)}\n`);
   });
+}
+
+async function jobOf(
+  command: Command,
+  options: JobOptions & { readonly file?: string },
+  { environment, stop }: Context,
+): Promise<LocalJob> {
+  // The contract asks for a prompt; engines do not depend on it.
+  if (options.file === undefined) return jobFromOptions({ ...options, prompt: '-' }, environment);
+  refuseJobOptions(command, options.file);
+  return readJobFile(options.file, stop);
 }

@@ -1,7 +1,8 @@
 /** `sdxl run`: makes a job's images, from a file or from options. */
 import type { Command } from 'commander';
 import { SdxlError } from '../../errors/index.js';
-import { formatBytes, type LocalJob, type RankMessage } from '../../launch/index.js';
+import { formatBytes, terminationLogPath, writeRunSummary, type LocalJob, type RankMessage } from '../../launch/index.js';
+import { summarizeSeconds } from '../../observe/index.js';
 import type { PipelineEvent } from '../../pipeline/index.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
@@ -14,6 +15,7 @@ import {
   addModelOption,
   addSizeOptions,
   jobFromOptions,
+  refuseJobOptions,
   type JobOptions,
 } from '../job-options.js';
 import { integer, once } from '../numbers.js';
@@ -23,31 +25,6 @@ import { table } from '../table.js';
 
 type Options = RunOptions & JobOptions & { readonly file?: string; readonly local?: boolean; readonly resume?: boolean };
 type ImageEvent = Extract<PipelineEvent, { type: 'image' }>;
-
-/** Fields of the job, which a file gives already. */
-const jobOptionNames = [
-  'model',
-  'variant',
-  'tokenizer',
-  'configFrom',
-  'lora',
-  'size',
-  'height',
-  'width',
-  'prompt',
-  'negativePrompt',
-  'seed',
-  'numInferenceSteps',
-  'guidanceScale',
-  'numImages',
-  'output',
-  'ranks',
-  'cfgDegree',
-  'patchDegree',
-  'mode',
-  'warmupSteps',
-  'backend',
-] as const satisfies readonly (keyof JobOptions)[];
 
 export function addRunCommand(program: Command, context: Context): void {
   const command = program
@@ -87,13 +64,7 @@ async function jobOf(command: Command, options: Options, { environment, stop }: 
     throw new SdxlError('USAGE', '--local is about fields of a file: give one with -f', { fields: { option: '--local' } });
   }
   if (options.file === undefined) return jobFromOptions(options, environment);
-  const both = jobOptionNames.find((name) => command.getOptionValueSource(name) === 'cli');
-  if (both !== undefined) {
-    const flag = command.options.find((option) => option.attributeName() === both)?.long ?? both;
-    throw new SdxlError('USAGE', `${flag} cannot be given with -f: the job's file says it`, {
-      fields: { option: flag, file: options.file },
-    });
-  }
+  refuseJobOptions(command, options.file);
   return readJobFile(options.file, stop, { placed: options.local === true });
 }
 
@@ -113,6 +84,15 @@ async function run(context: Context, job: LocalJob, options: Options): Promise<v
     },
   });
   if (images.length > 0) context.stdout.write(report(images, statistics.summary()));
+  if (first === 0) await tellContainer(images);
+}
+
+/** What the images took, where Kubernetes keeps a container's last words. */
+async function tellContainer(images: readonly ImageEvent[]): Promise<void> {
+  const path = terminationLogPath();
+  if (path === undefined) return;
+  const samples = images.filter(({ skipped }) => !skipped).map(({ seconds }) => seconds);
+  await writeRunSummary(path, { images: images.length, imagesWritten: samples.length, latencySeconds: summarizeSeconds(samples), samples });
 }
 
 /** Latency by stage, then the path of each image in a line of its own. */

@@ -16,6 +16,7 @@ test('an empty environment means local ranks and documented defaults', () => {
     localTls: false,
     cacheDirectory: '/x/sdxl-operator',
     cudaLibraryPath: undefined,
+    acceleratorRequired: false,
     logLevel: 'info',
     logFormat: 'text',
     metricsPort: undefined,

@@ -1,0 +1,52 @@
+/** What a gang that has not ended is waiting for, in one reason and one sentence. */
+import type { ConditionChange } from '../api/index.js';
+import { holds, type GangJob, type GangPod } from './observed.js';
+
+const pullReasons = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'RegistryUnavailable'];
+const createReasons = ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
+
+export type Waiting = Pick<ConditionChange, 'reason' | 'message'>;
+
+/** Undefined: every pod runs and is ready. */
+export function waitsFor(gang: GangJob, pods: readonly GangPod[], count: number, podsRefused: string | undefined): Waiting | undefined {
+  if (gang.suspended) return { reason: 'WaitingForQueue', message: `Job ${gang.metadata.name} is suspended until its queue admits it` };
+  if (pods.length < count && podsRefused !== undefined) {
+    return { reason: podsRefused.includes('exceeded quota') ? 'QuotaExceeded' : 'PodsNotCreated', message: podsRefused };
+  }
+  const ready = pods.filter((pod) => holds(pod, 'Ready')).length;
+  if (ready === count) return undefined;
+  const told = `${String(ready)} of ${String(count)} pods are ready`;
+  for (const state of [unscheduled, pulling, creating]) {
+    for (const pod of pods) {
+      const waiting = state(pod);
+      if (waiting !== undefined) return { ...waiting, message: `${told}; ${pod.metadata.name}: ${waiting.message}`.slice(0, 4000) };
+    }
+  }
+  if (pods.length < count) {
+    return { reason: 'PodsNotCreated', message: `${String(pods.length)} of ${String(count)} pods are created` };
+  }
+  const initializing = pods.some(({ containers }) => containers.some(({ init, terminated }) => init && terminated === undefined));
+  return initializing
+    ? { reason: 'Initializing', message: `${told}; models are fetched or engines built` }
+    : { reason: 'Starting', message: told };
+}
+
+function unscheduled(pod: GangPod): Waiting | undefined {
+  const condition = pod.conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
+  if (condition === undefined) return undefined;
+  const message = condition.message ?? 'it is not scheduled';
+  return { reason: /persistentvolumeclaim|unbound/iu.test(message) ? 'ClaimNotBound' : 'Unschedulable', message };
+}
+
+function pulling({ containers }: GangPod): Waiting | undefined {
+  return waitingWith(containers, pullReasons, 'ImagePullFailed');
+}
+
+function creating({ containers }: GangPod): Waiting | undefined {
+  return waitingWith(containers, createReasons, 'ContainerNotCreated');
+}
+
+function waitingWith(containers: GangPod['containers'], reasons: readonly string[], reason: string): Waiting | undefined {
+  const found = containers.find(({ waiting }) => waiting !== undefined && reasons.includes(waiting.reason))?.waiting;
+  return found === undefined ? undefined : { reason, message: `${found.reason}: ${found.message}` };
+}

@@ -1,0 +1,244 @@
+/**
+ * The operator as a whole: caches that follow the server, a queue of jobs to look at, and, for as long as this process leads, workers that look at
+ * them. Parts start in this order: caches → leadership → workers and progress. They end in the reverse: no new work → work in hand → Lease → caches.
+ */
+import { jobResource, labelNames, managedByValue, storedJob, type StoredJob } from '../api/index.js';
+import {
+  ApiClient,
+  ApiError,
+  Informer,
+  LeaderElection,
+  RateLimiter,
+  resources,
+  WorkQueue,
+  type Connection,
+  type ElectionTiming,
+  type KubeObject,
+  type Resource,
+} from '../kube/index.js';
+import type { Settings } from '../resources/index.js';
+import { describeError, type Log } from './log.js';
+import { OperatorMetrics } from './metrics.js';
+import { gangJob, gangPod, type GangJob, type GangPod } from './observed.js';
+import { ProgressWatch } from './progress.js';
+import { Reconciler } from './reconciler.js';
+
+export interface OperatorOptions {
+  readonly connection: Connection;
+  /** Undefined: all namespaces. */
+  readonly namespace: string | undefined;
+  /** Undefined: this process always leads. */
+  readonly election:
+    { readonly namespace: string; readonly name: string; readonly identity: string; readonly timing?: ElectionTiming } | undefined;
+  readonly settings: Settings;
+  readonly concurrency: number;
+  readonly qps: number;
+  readonly version: string;
+  readonly log: Log;
+  readonly progressIntervalMs?: number;
+  readonly stallMs?: number;
+}
+
+/** A watch that was silent for longer says that this process, or the way to the server, is not well. */
+const unhealthySilenceMs = 600_000;
+/** How long the work in hand may take once the operator is to end. */
+const finishWithinMs = 5_000;
+
+export class Operator {
+  readonly metrics: OperatorMetrics;
+  readonly #options: OperatorOptions;
+  readonly #queue: WorkQueue;
+  readonly #jobs: Informer<StoredJob>;
+  readonly #gangs: Informer<GangJob>;
+  readonly #pods: Informer<GangPod>;
+  readonly #client: ApiClient;
+  readonly #election: LeaderElection | undefined;
+  readonly #electionClient: ApiClient;
+  #working = false;
+
+  constructor(options: OperatorOptions) {
+    this.#options = options;
+    const { connection, qps, version, election, log } = options;
+    this.#queue = new WorkQueue({
+      onWaited: (seconds) => {
+        this.metrics.waited(seconds);
+      },
+    });
+    const shared = { connection, fieldManager: 'sdxl-operator', userAgent: `sdxl-operator/${version}` };
+    const observer = (facts: Parameters<OperatorMetrics['called']>[0]): void => {
+      this.metrics.called(facts);
+    };
+    // The Lease is renewed whatever else waits for the server.
+    this.#electionClient = new ApiClient({ ...shared, limiter: new RateLimiter(5, 10), deadlineMs: 5_000, observer });
+    this.#election =
+      election === undefined
+        ? undefined
+        : new LeaderElection({
+            ...election,
+            client: this.#electionClient,
+            log: (message, error) => {
+              log.log(error === undefined ? 'info' : 'warn', error === undefined ? message : `${message}: ${describeError(error)}`);
+            },
+          });
+    const mayWriteForMs = this.#election === undefined ? {} : { mayWriteForMs: () => this.#election?.mayWriteForMs() ?? 0 };
+    this.#client = new ApiClient({ ...shared, limiter: new RateLimiter(qps, qps * 2), observer, ...mayWriteForMs });
+    const ofJob = ({ metadata }: KubeObject): void => {
+      const name = metadata.labels?.[labelNames.jobName];
+      if (name !== undefined) this.#queue.add(`${metadata.namespace ?? ''}/${name}`);
+    };
+    const uidOf = ({ metadata }: KubeObject): string | undefined => metadata.labels?.[labelNames.jobUid];
+    this.#jobs = this.#informer(jobResource, storedJob, (job, change) => {
+      const key = `${job.metadata.namespace}/${job.metadata.name}`;
+      if (change === 'deleted') this.#queue.forget(key);
+      this.#queue.add(key);
+    });
+    this.#gangs = this.#informer(resources.job, gangJob, ofJob, uidOf);
+    this.#pods = this.#informer(resources.pod, gangPod, ofJob, uidOf);
+    this.metrics = new OperatorMetrics({
+      jobs: () => this.#jobs.values(),
+      queueDepth: () => this.#queue.depth,
+      isLeader: () => this.isLeader,
+      watches: () => this.#watches().map(({ plural, informer }) => [plural, informer.heardAt] as const),
+      version,
+    });
+  }
+
+  get isLeader(): boolean {
+    return this.#election?.isLeader ?? this.#working;
+  }
+
+  /** All caches have been filled. */
+  get isReady(): boolean {
+    return this.#watches().every(({ informer }) => informer.synced);
+  }
+
+  /** Undefined: well; else what is not. */
+  get unhealthy(): string | undefined {
+    const silent = this.#watches().find(({ informer }) => Date.now() - informer.heardAt > unhealthySilenceMs);
+    return silent === undefined
+      ? undefined
+      : `${silent.plural} have not been heard of for more than ${String(unhealthySilenceMs / 1000)} s`;
+  }
+
+  /** Runs until the signal aborts; resolves when everything has ended. */
+  async run(signal: AbortSignal): Promise<void> {
+    // Caches outlive the workers, and both end when either fails.
+    const caches = new AbortController();
+    const following = Promise.all(this.#watches().map(({ informer }) => informer.run(caches.signal)));
+    try {
+      if (this.#election === undefined) await this.#work(signal);
+      else await this.#election.run((term) => this.#work(term), signal);
+    } finally {
+      this.#queue.close();
+      caches.abort();
+      await following;
+      this.#client[Symbol.dispose]();
+      this.#electionClient[Symbol.dispose]();
+    }
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
+    const { log, settings, concurrency, progressIntervalMs } = this.#options;
+    await Promise.race([Promise.all(this.#watches().map(({ informer }) => informer.filled)), aborted(signal)]);
+    if (signal.aborted) return;
+    this.#working = true;
+    log.log('info', 'reconciling', { jobs: this.#jobs.size });
+    const progress = new ProgressWatch({
+      client: this.#client,
+      jobs: this.#jobs,
+      pods: this.#pods,
+      log,
+      onStalled: ({ metadata }) => {
+        this.#queue.add(`${metadata.namespace}/${metadata.name}`);
+      },
+      ...(progressIntervalMs === undefined ? {} : { intervalMs: progressIntervalMs }),
+    });
+    const reconciler = new Reconciler({
+      client: this.#client,
+      jobs: this.#jobs,
+      gangs: this.#gangs,
+      pods: this.#pods,
+      settings,
+      metrics: this.metrics,
+      log,
+      stalledMs: (job) => progress.stalledMs(job),
+    });
+    // What an earlier leader left undone shows in no event.
+    for (const { metadata } of this.#jobs.values()) this.#queue.add(`${metadata.namespace}/${metadata.name}`);
+    // Work in hand is finished: no write goes out once another replica may lead.
+    const inHand = new AbortController();
+    signal.addEventListener(
+      'abort',
+      () =>
+        setTimeout(() => {
+          inHand.abort(signal.reason);
+        }, finishWithinMs).unref(),
+      { once: true },
+    );
+    try {
+      await Promise.all([
+        this.#queue.run(concurrency, (key) => this.#reconcile(reconciler, key, inHand.signal), signal),
+        progress.run(signal),
+      ]);
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  async #reconcile(reconciler: Reconciler, key: string, signal: AbortSignal): Promise<void> {
+    const started = performance.now();
+    const seconds = (): number => (performance.now() - started) / 1000;
+    try {
+      const requeueAfterMs = await reconciler.reconcile(key, signal);
+      this.metrics.reconciled('success', seconds());
+      this.#queue.forgive(key);
+      if (requeueAfterMs !== undefined) this.#queue.addAfter(key, Math.max(0, requeueAfterMs));
+    } catch (error) {
+      if (signal.aborted) return;
+      const conflict = error instanceof ApiError && error.isConflict;
+      this.metrics.reconciled(conflict ? 'conflict' : 'error', seconds());
+      // The cache was behind: it will have caught up.
+      this.#options.log.log(conflict ? 'debug' : 'warn', describeError(error), { key });
+      this.#queue.addFailed(key);
+    }
+  }
+
+  #informer<T extends KubeObject>(
+    resource: Resource,
+    project: (object: KubeObject) => T,
+    onChange: (object: T, change: 'set' | 'deleted') => void,
+    indexBy?: (object: T) => string | undefined,
+  ): Informer<T> {
+    const { namespace, log, stallMs } = this.#options;
+    return new Informer({
+      client: this.#client,
+      resource,
+      namespace,
+      project,
+      onChange,
+      ...(indexBy === undefined ? {} : { indexBy, labelSelector: `${labelNames.managedBy}=${managedByValue}` }),
+      ...(stallMs === undefined ? {} : { stallMs }),
+      onRestart: (reason, error) => {
+        this.metrics.watchRestarted(resource.plural, reason);
+        if (error !== undefined) log.log('warn', `watching ${resource.plural}: ${describeError(error)}`, { reason });
+      },
+    });
+  }
+
+  #watches(): readonly { readonly plural: string; readonly informer: Informer<StoredJob> | Informer<GangJob> | Informer<GangPod> }[] {
+    return [
+      { plural: jobResource.plural, informer: this.#jobs },
+      { plural: resources.job.plural, informer: this.#gangs },
+      { plural: resources.pod.plural, informer: this.#pods },
+    ];
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => {
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,153 @@
+/** How pods end, and which of them is to blame when a gang does. The rule is the launcher's: what happened to a pod by itself comes before what it suffered from others. */
+import { timestamp, type JobFailure } from '../api/index.js';
+import { holds, type ContainerState, type GangPod } from './observed.js';
+
+/** What the launcher writes to the termination log (docs/cli.md). */
+export interface LastWords {
+  readonly code: string;
+  readonly exitCode: number;
+  readonly retriable: boolean;
+  readonly rank?: number;
+  readonly message: string;
+}
+
+/** What ended a gang. */
+export interface GangEnd {
+  readonly kind: 'failure' | 'disruption' | 'final';
+  /** One CamelCase word. */
+  readonly reason: string;
+  readonly failure: JobFailure;
+}
+
+/** Codes of the runtime that tell of others' ends. */
+const consequences = ['PEER_LOST', 'PEER_ABORTED', 'COLLECTIVE_TIMEOUT', 'RENDEZVOUS_TIMEOUT'];
+/** The same input gives the same end: docs/cli.md. */
+const finalExitCodes = [2, 3, 4];
+const terminated = 143;
+
+/** A pod deleted so long ago, its grace period included, that nobody will say how it ended: its node is lost. */
+export const lostPodMs = 15_000;
+
+export function isEnded({ phase }: GangPod): boolean {
+  return phase === 'Failed' || phase === 'Succeeded';
+}
+
+/** Deleted, and its node has not ended it although its time is over. */
+export function isLost(pod: GangPod, now: Date): boolean {
+  const { deletionTimestamp } = pod.metadata;
+  // A deletionTimestamp is when the grace period ends.
+  return !isEnded(pod) && typeof deletionTimestamp === 'string' && now.getTime() - Date.parse(deletionTimestamp) > lostPodMs;
+}
+
+/** The cluster took it away, or is about to. */
+export function isDisrupted(pod: GangPod): boolean {
+  return holds(pod, 'DisruptionTarget');
+}
+
+/** What ended the gang whose pods these are. `pods` are those of one attempt, all ended, lost or gone. */
+export function judgeGang(attempt: number, pods: readonly GangPod[], now: Date): GangEnd {
+  const disrupted = pods.find(isDisrupted) ?? pods.find((pod) => isLost(pod, now));
+  const failures = pods.flatMap((pod) => failuresOf(pod));
+  const own = failures.filter(({ weight }) => weight === 0).sort(byTime);
+  // A rank that must not be tried again says so whatever else happened; a killed one says nothing of itself.
+  const final = own.find(isFinal);
+  if (final !== undefined)
+    return { kind: 'final', reason: camelCase(final.failure.code ?? 'Failed'), failure: { attempt, ...final.failure } };
+  if (disrupted !== undefined) return disruption(attempt, disrupted, now);
+  const cause = own[0] ?? failures.sort(byWeightAndTime)[0];
+  if (cause === undefined) {
+    const failure = { attempt, code: 'PodsGone', message: 'the pods of the attempt are gone, and nothing tells why', time: timestamp(now) };
+    return { kind: 'disruption', reason: 'PodsGone', failure };
+  }
+  return { kind: 'failure', reason: camelCase(cause.failure.code ?? 'Failed'), failure: { attempt, ...cause.failure } };
+}
+
+function disruption(attempt: number, pod: GangPod, now: Date): GangEnd {
+  const condition = pod.conditions.find(({ type, status }) => type === 'DisruptionTarget' && status === 'True');
+  const reason = condition?.reason ?? 'NodeLost';
+  const onNode = pod.node === undefined ? '' : ` on node ${pod.node}`;
+  const told = condition?.message ?? pod.message ?? 'it was deleted and its node has not ended it';
+  const failure: JobFailure = {
+    attempt,
+    pod: pod.metadata.name,
+    code: reason,
+    message: `pod ${pod.metadata.name}${onNode}: ${told}`.slice(0, 4000),
+    time: timestamp(now),
+  };
+  return { kind: 'disruption', reason: camelCase(reason), failure };
+}
+
+interface PodFailure {
+  /** 0: its own; 1: suffered from others; 2: it was told to end. */
+  readonly weight: 0 | 1 | 2;
+  /** Undefined: it did not say. */
+  readonly retriable: boolean | undefined;
+  readonly failure: JobFailure;
+}
+
+function failuresOf(pod: GangPod): PodFailure[] {
+  const found = pod.containers.flatMap((container) => containerFailure(pod, container) ?? []);
+  if (found.length > 0 || pod.phase !== 'Failed') return found;
+  const failure = { pod: pod.metadata.name, code: pod.reason ?? 'PodFailed', message: pod.message ?? 'the pod failed without a word' };
+  return [{ weight: 0, retriable: undefined, failure }];
+}
+
+function containerFailure(pod: GangPod, { name, init, terminated: end }: ContainerState): PodFailure | undefined {
+  if (end === undefined || end.exitCode === 0) return undefined;
+  const words = parseLastWords(end.message);
+  const place = { pod: pod.metadata.name, exitCode: end.exitCode, ...(end.finishedAt === undefined ? {} : { time: end.finishedAt }) };
+  if (words === undefined) {
+    const where = init ? `init container ${name}` : `container ${name}`;
+    const said = end.message.trim() === '' ? '' : `: ${end.message.trim().slice(0, 2000)}`;
+    const code = end.reason === '' || end.reason === 'Error' ? 'ContainerExited' : end.reason;
+    return {
+      weight: end.exitCode === terminated ? 2 : 0,
+      retriable: undefined,
+      failure: { ...place, code, message: `${where} ended with code ${String(end.exitCode)} (${end.reason})${said}` },
+    };
+  }
+  const { code, rank, message, retriable } = words;
+  return {
+    weight: code === 'CANCELLED' ? 2 : consequences.includes(code) ? 1 : 0,
+    retriable,
+    failure: { ...place, code, message, ...(rank === undefined ? {} : { rank }) },
+  };
+}
+
+function isFinal({ retriable, failure: { exitCode } }: PodFailure): boolean {
+  if (retriable !== undefined) return !retriable;
+  return exitCode !== undefined && finalExitCodes.includes(exitCode);
+}
+
+function byTime(a: PodFailure, b: PodFailure): number {
+  return (a.failure.time ?? '') < (b.failure.time ?? '') ? -1 : 1;
+}
+
+function byWeightAndTime(a: PodFailure, b: PodFailure): number {
+  return a.weight - b.weight || byTime(a, b);
+}
+
+export function parseLastWords(message: string): LastWords | undefined {
+  const words = parseObject(message);
+  const { code, exitCode, retriable, rank, message: said } = words ?? {};
+  if (typeof code !== 'string' || typeof exitCode !== 'number' || typeof retriable !== 'boolean' || typeof said !== 'string')
+    return undefined;
+  return { code, exitCode, retriable, message: said, ...(typeof rank === 'number' ? { rank } : {}) };
+}
+
+/** The object a termination message holds, if it is one. */
+export function parseObject(message: string): Readonly<Record<string, unknown>> | undefined {
+  if (!message.startsWith('{')) return undefined;
+  try {
+    return JSON.parse(message) as Readonly<Record<string, unknown>>;
+  } catch {
+    return undefined; // Cut by the kubelet, or not ours.
+  }
+}
+
+/** `MODEL_NOT_FOUND` and `TerminationByKubelet` as reasons of conditions. */
+function camelCase(code: string): string {
+  const words = /^[A-Z0-9_]+$/u.test(code) ? code.toLowerCase().split('_') : code.split(/[^A-Za-z0-9]+/u);
+  const joined = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
+  return /^[A-Za-z]/u.test(joined) ? joined : `Reason${joined}`;
+}

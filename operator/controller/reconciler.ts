@@ -1,0 +1,132 @@
+/**
+ * One reconcile: read a job and its children from the caches, decide, carry the step out: status, then what is applied, then what is deleted, then
+ * events and metrics. Where a decision would rest on something that is not there, the API server is asked, for caches may lag behind each other.
+ */
+import { attemptName, isFinished, jobResource, podCount, storedJob, withConditions, type JobStatus, type StoredJob } from '../api/index.js';
+import { ApiError, pathOf, resources, type ApiClient, type Informer } from '../kube/index.js';
+import type { Settings } from '../resources/index.js';
+import { decide } from './decide.js';
+import { tell } from './events.js';
+import type { Log } from './log.js';
+import type { OperatorMetrics } from './metrics.js';
+import { gangJob, type GangJob, type GangPod, type Observed } from './observed.js';
+import type { Step } from './step.js';
+
+export interface ReconcilerParts {
+  readonly client: ApiClient;
+  readonly jobs: Informer<StoredJob>;
+  readonly gangs: Informer<GangJob>;
+  readonly pods: Informer<GangPod>;
+  readonly settings: Settings;
+  readonly metrics: OperatorMetrics;
+  readonly log: Log;
+  /** How long rank 0 has told of no progress. */
+  readonly stalledMs: (job: StoredJob) => number | undefined;
+  readonly now?: () => Date;
+}
+
+/** A Job without pods for so long is asked why. */
+const podsMissingMs = 2_000;
+
+export class Reconciler {
+  readonly #parts: ReconcilerParts;
+
+  constructor(parts: ReconcilerParts) {
+    this.#parts = parts;
+  }
+
+  /** Does what is next for the job. @returns when to look again, in milliseconds; undefined: when something changes */
+  async reconcile(key: string, signal: AbortSignal): Promise<number | undefined> {
+    const job = this.#parts.jobs.get(key);
+    if (job === undefined) return undefined;
+    const observed = await this.#observe(job, signal);
+    const step = decide(observed, this.#parts.settings);
+    await this.#carryOut(job, step, signal);
+    return step.requeueAfterMs;
+  }
+
+  async #observe(job: StoredJob, signal: AbortSignal): Promise<Observed> {
+    const { gangs, pods, stalledMs, now = () => new Date() } = this.#parts;
+    const { uid } = job.metadata;
+    const found = gangs.indexed(uid);
+    const attempt = job.status.attempt ?? 0;
+    const expected = job.status.gang?.jobUid !== undefined && !isFinished(job.status);
+    if (expected && !found.some((gang) => gang.attempt === attempt)) found.push(...(await this.#liveGang(job, attempt, signal)));
+    const current = found.find((gang) => gang.attempt === attempt);
+    const its = pods.indexed(uid);
+    return {
+      job,
+      gangs: found,
+      pods: its,
+      now: now(),
+      stalledMs: stalledMs(job),
+      podsRefused: current === undefined ? undefined : await this.#podsRefused(job, current, its, now(), signal),
+    };
+  }
+
+  async #liveGang(job: StoredJob, attempt: number, signal: AbortSignal): Promise<GangJob[]> {
+    const object = await this.#parts.client.get(resources.job, job.metadata.namespace, attemptName(job, attempt), signal);
+    return object?.metadata.ownerReferences?.some(({ uid }) => uid === job.metadata.uid) === true ? [gangJob(object)] : [];
+  }
+
+  /** The Job controller's last word on why it makes no pods. */
+  async #podsRefused(job: StoredJob, gang: GangJob, pods: readonly GangPod[], now: Date, signal: AbortSignal): Promise<string | undefined> {
+    const { namespace } = job.metadata;
+    const { uid, creationTimestamp } = gang.metadata;
+    const has = pods.filter(({ jobUid }) => jobUid === uid).length;
+    const ageMs = now.getTime() - Date.parse(creationTimestamp ?? now.toISOString());
+    if (gang.suspended || gang.conditions.length > 0 || has >= podCount(job.spec) || ageMs < podsMissingMs) return undefined;
+    const list = await this.#parts.client.call<{
+      readonly items: readonly { readonly message?: string; readonly lastTimestamp?: string }[];
+    }>({
+      verb: 'GET',
+      path: pathOf(resources.coreEvent, namespace),
+      query: { fieldSelector: `involvedObject.uid=${uid ?? ''},reason=FailedCreate`, limit: 50 },
+      signal,
+    });
+    return [...list.items].sort((a, b) => ((a.lastTimestamp ?? '') < (b.lastTimestamp ?? '') ? -1 : 1)).at(-1)?.message;
+  }
+
+  async #carryOut(job: StoredJob, step: Step, signal: AbortSignal): Promise<void> {
+    const { client, metrics, log } = this.#parts;
+    const { name, namespace } = job.metadata;
+    let written = job;
+    if (step.status !== undefined) written = await this.#writeStatus(job, step.status, signal);
+    for (const child of step.apply) {
+      try {
+        await client.apply(child.resource, child.object, { signal });
+      } catch (error) {
+        if (error instanceof ApiError && error.isRefusal) await this.#refused(written, error, signal);
+        throw error;
+      }
+    }
+    for (const { resource, object } of step.remove) await client.delete(resource, object, signal);
+    for (const fact of step.facts) metrics.happened(namespace, fact);
+    for (const event of step.events) {
+      log.log(event.type === 'Normal' ? 'info' : 'warn', event.message, { namespace, job: name, reason: event.reason });
+      await tell(client, written, event, signal);
+    }
+  }
+
+  /** The one write of the status; it fails where the job has changed since it was read. */
+  async #writeStatus(job: StoredJob, status: JobStatus, signal: AbortSignal): Promise<StoredJob> {
+    const { client, jobs } = this.#parts;
+    const { name, namespace, resourceVersion } = job.metadata;
+    const object = { metadata: { name, namespace, resourceVersion }, status };
+    const written = await client.apply(jobResource, object, { subresource: 'status', signal });
+    jobs.absorb(written);
+    return storedJob(written);
+  }
+
+  /** A child that the server refuses is told in the status: nothing else would show why there is no gang. */
+  async #refused(job: StoredJob, error: ApiError, signal: AbortSignal): Promise<void> {
+    const reason = error.message.includes('exceeded quota') ? 'QuotaExceeded' : 'ChildRefused';
+    const message = error.message.slice(0, 4000);
+    const { progress, ...status } = job.status;
+    const before = status.conditions?.find(({ type }) => type === 'GangReady');
+    if (before?.reason === reason && before.message === message) return;
+    const change = { GangReady: { status: false, reason, message } };
+    const next = await this.#writeStatus(job, withConditions(status, change, job.metadata.generation, new Date()), signal);
+    await tell(this.#parts.client, next, { type: 'Warning', reason, message }, signal);
+  }
+}

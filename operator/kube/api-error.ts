@@ -1,0 +1,48 @@
+/** What the API server, or the way to it, answered instead of what was asked for. */
+
+export interface ApiErrorFields {
+  readonly verb: string;
+  readonly path: string;
+  /** HTTP status; undefined: there was no answer. */
+  readonly status?: number | undefined;
+  /** The Status object's reason, such as `Conflict`. */
+  readonly reason?: string | undefined;
+  readonly retryAfterMs?: number | undefined;
+}
+
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+  readonly verb: string;
+  readonly path: string;
+  readonly status: number | undefined;
+  readonly reason: string | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, fields: ApiErrorFields, cause?: unknown) {
+    super(`${fields.verb} ${fields.path}: ${message}`, cause === undefined ? undefined : { cause });
+    this.verb = fields.verb;
+    this.path = fields.path;
+    this.status = fields.status;
+    this.reason = fields.reason;
+    this.retryAfterMs = fields.retryAfterMs;
+  }
+
+  /** Somebody else changed the object first, or it is not the one that was meant. */
+  get isConflict(): boolean {
+    return this.status === 409;
+  }
+
+  get isNotFound(): boolean {
+    return this.status === 404;
+  }
+
+  /** The resourceVersion asked for is too old to be known. */
+  get isExpired(): boolean {
+    return this.status === 410;
+  }
+
+  /** Refused for what it asks, not for when: the same request is refused again until something else changes. */
+  get isRefusal(): boolean {
+    return this.status !== undefined && this.status >= 400 && this.status < 500 && ![401, 408, 409, 410, 429].includes(this.status);
+  }
+}

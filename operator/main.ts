@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+/** The process `sdxl-operator`: the environment, signals and exits are here and nowhere else. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { Operator } from './controller/index.js';
+import { connect } from './kube/index.js';
+import { openLog } from './log.js';
+import { parseOptions, UsageError, type RunOptions } from './options.js';
+import { healthAnswers, metricsAnswers, serve } from './serve.js';
+
+/** What is still open when the work is over may hold the process up no longer than this. */
+const lingerMs = 2_000;
+/** After a signal: the work in hand and the Lease have this long. */
+const endWithinMs = 9_000;
+const minKeyBytes = 32;
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { readonly version: string };
+const stop = new AbortController();
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    if (stop.signal.aborted) process.exit(1);
+    setTimeout(() => process.exit(1), endWithinMs).unref();
+    stop.abort(new Error(`stopped by ${signal}`));
+  });
+}
+
+process.exitCode = await main(process.argv.slice(2));
+setTimeout(() => process.exit(), lingerMs).unref();
+
+async function main(args: readonly string[]): Promise<number> {
+  try {
+    const options = parseOptions(args, process.env, version, (text) => process.stdout.write(text));
+    if (options === undefined) return 0;
+    if (options.command === 'render') {
+      const { render } = await import('./render.js');
+      process.stdout.write(await render(options));
+    } else {
+      await run(options);
+    }
+    return 0;
+  } catch (error) {
+    process.stderr.write(
+      `${error instanceof UsageError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+    return error instanceof UsageError ? 2 : 1;
+  }
+}
+
+async function run(options: RunOptions): Promise<void> {
+  const log = openLog(options.logLevel, options.logFormat, process.stderr);
+  const { KUBERNETES_SERVICE_HOST: serviceHost, KUBERNETES_SERVICE_PORT: servicePort } = process.env;
+  const connection = await connect({ kubeconfig: options.kubeconfig, serviceHost, servicePort });
+  const { runtimeImage, acceleratorImage, concurrency, qps, namespace } = options;
+  const operator = new Operator({
+    connection,
+    namespace,
+    election: options.leaderElect
+      ? {
+          namespace: options.leaderElectionNamespace ?? connection.namespace ?? 'default',
+          name: 'sdxl-operator',
+          identity: `${hostname()}_${randomUUID()}`,
+        }
+      : undefined,
+    settings: { runtimeImage, acceleratorImage, tokenKey: await tokenKey(options.tokenKeyFile) },
+    concurrency,
+    qps,
+    version,
+    log,
+  });
+  const servers = [];
+  try {
+    if (options.metrics !== undefined) servers.push(await serve(options.metrics, metricsAnswers(operator)));
+    if (options.health !== undefined) servers.push(await serve(options.health, healthAnswers(operator)));
+    log.log('info', 'started', {
+      version,
+      server: connection.server.href,
+      namespace: namespace ?? 'all',
+      ports: servers.map(({ port }) => port).join(','),
+    });
+    await operator.run(stop.signal);
+    log.log('info', 'ended');
+  } finally {
+    for (const { close } of servers) close();
+  }
+}
+
+/** A key made up here serves as well: an attempt's token is made once, and by one process. */
+async function tokenKey(file: string | undefined): Promise<Buffer> {
+  if (file === undefined) return randomBytes(minKeyBytes);
+  const key = await readFile(file);
+  if (key.byteLength < minKeyBytes) {
+    throw new UsageError(`--token-key-file ${file} has ${String(key.byteLength)} bytes: it must have at least ${String(minKeyBytes)}`);
+  }
+  return key;
+}

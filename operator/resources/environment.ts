@@ -1,0 +1,35 @@
+/** Environment of the ranks' container: the other half of the contract with the runtime, by names only (docs/cli.md). */
+import { completionIndexLabel, metricsPort, paths, podHost, rankCount, ranksPerPod, rendezvousPort, type StoredJob } from '../api/index.js';
+
+export type Variable =
+  { readonly name: string; readonly value: string } | { readonly name: string; readonly valueFrom: Readonly<Record<string, object>> };
+
+/** Of all containers: where things are kept and how they are told. */
+export function commonEnvironment(job: StoredJob): Variable[] {
+  const own = (job.spec.pods.env ?? []).map(({ name, value, secret }): Variable =>
+    secret === undefined ? { name, value: value ?? '' } : { name, valueFrom: { secretKeyRef: secret } },
+  );
+  return [
+    ...own,
+    { name: 'SDXL_CACHE_DIR', value: paths.cache },
+    { name: 'SDXL_LOG_FORMAT', value: 'json' },
+    // Ranks that were promised a device must not compute on the processor.
+    ...(job.spec.accelerator === undefined ? [] : [{ name: 'SDXL_ACCELERATOR', value: 'required' }]),
+  ];
+}
+
+/** Of the ranks: their place in the gang. The pod's place is its completion index. */
+export function gangEnvironment(job: StoredJob, attempt: number): Variable[] {
+  const field = (fieldPath: string): Readonly<Record<string, object>> => ({ fieldRef: { fieldPath } });
+  return [
+    { name: 'NODE_RANK', valueFrom: field(`metadata.labels['${completionIndexLabel}']`) },
+    { name: 'LOCAL_WORLD_SIZE', value: String(ranksPerPod(job.spec)) },
+    { name: 'WORLD_SIZE', value: String(rankCount(job.spec)) },
+    { name: 'MASTER_ADDR', value: podHost(job, attempt, 0) },
+    { name: 'MASTER_PORT', value: String(rendezvousPort) },
+    { name: 'SDXL_LISTEN_ADDR', valueFrom: field('status.podIP') },
+    { name: 'SDXL_JOB_TOKEN_FILE', value: `${paths.token}/token` },
+    { name: 'SDXL_METRICS_PORT', value: String(metricsPort) },
+    { name: 'SDXL_METRICS_HOST', valueFrom: field('status.podIP') },
+  ];
+}

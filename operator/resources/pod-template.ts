@@ -1,0 +1,127 @@
+/** The pods of a gang: all alike, told apart by their completion index. They satisfy Pod Security "restricted". */
+import { attemptLabels, attemptName, metricsPort, paths, podCount, rankContainer, ranksPerPod, type StoredJob } from '../api/index.js';
+import { commonEnvironment, gangEnvironment, type Variable } from './environment.js';
+import { fetchedModelPath } from './runtime-job.js';
+import type { Settings } from './settings.js';
+import { volumesOf, type Mount } from './volumes.js';
+
+const jobFile = `${paths.job}/job.yaml`;
+/** Above the runtime's own grace period of 10 s, and time to say why it ended. */
+const gracePeriodSeconds = 30;
+
+export function podTemplate(job: StoredJob, attempt: number, settings: Settings): object {
+  const { pods, scheduling, accelerator, model } = job.spec;
+  const { volumes, mounts } = volumesOf(job, attempt);
+  const name = attemptName(job, attempt);
+  const container = (part: { readonly name: string; readonly args: readonly string[]; readonly env: readonly Variable[] }): object => ({
+    ...part,
+    image: pods.image ?? (accelerator === undefined ? settings.runtimeImage : settings.acceleratorImage),
+    imagePullPolicy: pods.imagePullPolicy,
+    resources: resourcesOf(job),
+    volumeMounts: mounts,
+    securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
+  });
+  const common = commonEnvironment(job);
+  const fetching = model.huggingFace === undefined ? [] : [fetchContainer(job, mounts, settings)];
+  const building = container({ name: 'engines', args: ['build', '-f', jobFile], env: common });
+  const ranks = {
+    ...container({ name: rankContainer, args: ['run', '-f', jobFile], env: [...common, ...gangEnvironment(job, attempt)] }),
+    ports: [{ name: 'metrics', containerPort: metricsPort, protocol: 'TCP' }],
+    readinessProbe: { httpGet: { path: '/healthz', port: 'metrics' }, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 3 },
+  };
+  return {
+    metadata: {
+      labels: { ...pods.labels, ...attemptLabels(job, attempt), ...podGroupLabels(job, name) },
+      ...annotationsOf(job, name),
+    },
+    spec: {
+      restartPolicy: 'Never',
+      subdomain: name,
+      terminationGracePeriodSeconds: gracePeriodSeconds,
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      securityContext: {
+        runAsNonRoot: true,
+        ...(pods.runAsUser === undefined ? {} : { runAsUser: pods.runAsUser }),
+        fsGroup: pods.fsGroup,
+        // A large claim's files need not be walked at each start.
+        fsGroupChangePolicy: 'OnRootMismatch',
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
+      ...given({
+        serviceAccountName: pods.serviceAccountName,
+        runtimeClassName: pods.runtimeClassName,
+        nodeSelector: pods.nodeSelector,
+        tolerations: pods.tolerations,
+        imagePullSecrets: pods.imagePullSecrets?.map((secret) => ({ name: secret })),
+        priorityClassName: scheduling?.priorityClassName,
+        schedulerName: scheduling?.schedulerName ?? (scheduling?.gang === 'Volcano' ? 'volcano' : undefined),
+        affinity: affinityOf(job, attempt),
+        resourceClaims:
+          accelerator?.resourceClaimTemplateName === undefined
+            ? undefined
+            : [{ name: 'accelerator', resourceClaimTemplateName: accelerator.resourceClaimTemplateName }],
+      }),
+      initContainers: [...fetching, building],
+      containers: [ranks],
+      volumes,
+    },
+  };
+}
+
+function fetchContainer(job: StoredJob, mounts: readonly Mount[], settings: Settings): object {
+  const { huggingFace } = job.spec.model;
+  if (huggingFace === undefined) throw new Error('the job fetches no model');
+  const { repo, revision, endpoint, tokenSecret } = huggingFace;
+  const token: Variable[] = tokenSecret === undefined ? [] : [{ name: 'HF_TOKEN', valueFrom: { secretKeyRef: tokenSecret } }];
+  return {
+    name: 'model',
+    image: job.spec.pods.image ?? (job.spec.accelerator === undefined ? settings.runtimeImage : settings.acceleratorImage),
+    imagePullPolicy: job.spec.pods.imagePullPolicy,
+    args: ['fetch', '--repo', repo, '--revision', revision, '--endpoint', endpoint, '--output', fetchedModelPath(repo, revision)],
+    env: [...commonEnvironment(job), ...token],
+    volumeMounts: mounts.filter(({ name }) => name === 'cache' || name === 'temporary'),
+    securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
+  };
+}
+
+function resourcesOf({ spec }: StoredJob): object {
+  const { pods, accelerator, network } = spec;
+  const devices: Record<string, string> = {};
+  if (accelerator?.resourceName !== undefined) devices[accelerator.resourceName] = String(ranksPerPod(spec));
+  if (network !== undefined) devices[network.resourceName] = String(network.count);
+  const limits = { ...pods.resources?.limits, ...devices };
+  const requests = { ...pods.resources?.requests, ...devices };
+  return given({
+    limits: Object.keys(limits).length === 0 ? undefined : limits,
+    requests: Object.keys(requests).length === 0 ? undefined : requests,
+    claims: accelerator?.resourceClaimTemplateName === undefined ? undefined : [{ name: 'accelerator' }],
+  });
+}
+
+function affinityOf(job: StoredJob, attempt: number): object | undefined {
+  const topology = job.spec.scheduling?.topology;
+  if (topology === undefined || podCount(job.spec) === 1) return undefined;
+  const term = { labelSelector: { matchLabels: attemptLabels(job, attempt) }, topologyKey: topology.key };
+  return {
+    podAffinity:
+      topology.policy === 'Required'
+        ? { requiredDuringSchedulingIgnoredDuringExecution: [term] }
+        : { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: term }] },
+  };
+}
+
+function podGroupLabels({ spec }: StoredJob, name: string): Record<string, string> {
+  return spec.scheduling?.gang === 'Coscheduling' ? { 'scheduling.x-k8s.io/pod-group': name } : {};
+}
+
+function annotationsOf({ spec }: StoredJob, name: string): { readonly annotations?: Readonly<Record<string, string>> } {
+  const group: Record<string, string> = spec.scheduling?.gang === 'Volcano' ? { 'scheduling.k8s.io/group-name': name } : {};
+  const annotations = { ...spec.pods.annotations, ...group };
+  return Object.keys(annotations).length === 0 ? {} : { annotations };
+}
+
+/** Without the fields that are undefined. */
+function given(fields: Readonly<Record<string, unknown>>): object {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}
