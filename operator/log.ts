@@ -11,8 +11,6 @@ export function openLog(level: LogLevel, style: 'json' | 'text', stream: NodeJS.
   const logger = createLogger({
     level,
     format: format.combine(format.timestamp(), style === 'json' ? format.json() : text),
-    // winston declares this transport as an interface that its own base class does not name.
-    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
     transports: [new transports.Stream({ stream, eol: '\n' })],
   });
   return {

@@ -15,6 +15,10 @@ export const sdxlJobSchema: StructuralSchema = {
       messageExpression:
         "'metadata.name %s has %s characters, at most 40 are allowed, because names of pods and hosts are derived from it' .format([self.metadata.name, string(self.metadata.name.size())])",
     },
+    {
+      rule: "!self.metadata.name.contains('.')",
+      message: 'metadata.name may hold no ".", because names of hosts are derived from it',
+    },
   ],
   properties: {
     apiVersion: {

@@ -14,7 +14,7 @@ export interface SdxlJob {
 
 /** Name, namespace, labels and annotations, as of every Kubernetes object. */
 export interface SdxlJobMetadata {
-  /** Name of the job, at most 40 characters: lower-case letters, digits, `-` and `.`. */
+  /** Name of the job, at most 40 characters: lower-case letters, digits and `-`. */
   readonly name?: string;
   /** Prefix of a name the API server makes up when name is left out. */
   readonly generateName?: string;

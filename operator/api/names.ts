@@ -21,7 +21,6 @@ export const rendezvousPort = 29_500;
 
 export const paths = {
   job: '/etc/sdxl',
-  token: '/var/run/sdxl',
   cache: '/cache',
   output: '/output',
   model: '/model',

@@ -2,6 +2,7 @@
  * The operator as a whole: caches that follow the server, a queue of jobs to look at, and, for as long as this process leads, workers that look at
  * them. Parts start in this order: caches → leadership → workers and progress. They end in the reverse: no new work → work in hand → Lease → caches.
  */
+import { setMaxListeners } from 'node:events';
 import { jobResource, labelNames, managedByValue, storedJob, type StoredJob } from '../api/index.js';
 import {
   ApiClient,
@@ -124,6 +125,7 @@ export class Operator {
   async run(signal: AbortSignal): Promise<void> {
     // Caches outlive the workers, and both end when either fails.
     const caches = new AbortController();
+    setMaxListeners(0, caches.signal);
     const following = Promise.all(this.#watches().map(({ informer }) => informer.run(caches.signal)));
     try {
       if (this.#election === undefined) await this.#work(signal);
@@ -167,6 +169,7 @@ export class Operator {
     for (const { metadata } of this.#jobs.values()) this.#queue.add(`${metadata.namespace}/${metadata.name}`);
     // Work in hand is finished: no write goes out once another replica may lead.
     const inHand = new AbortController();
+    setMaxListeners(0, inHand.signal, signal);
     signal.addEventListener(
       'abort',
       () =>

@@ -127,7 +127,7 @@ function byWeightAndTime(a: PodFailure, b: PodFailure): number {
   return a.weight - b.weight || byTime(a, b);
 }
 
-export function parseLastWords(message: string): LastWords | undefined {
+function parseLastWords(message: string): LastWords | undefined {
   const words = parseObject(message);
   const { code, exitCode, retriable, rank, message: said } = words ?? {};
   if (typeof code !== 'string' || typeof exitCode !== 'number' || typeof retriable !== 'boolean' || typeof said !== 'string')

@@ -5,7 +5,7 @@
 import { get } from 'node:http';
 import { isFinished, isTrue, jobResource, metricsPort, timestamp, type JobProgress, type StoredJob } from '../api/index.js';
 import { ApiError, type ApiClient, type Informer } from '../kube/index.js';
-import { stallLimitMs } from './decide.js';
+import { stallLimitMs } from './outcome.js';
 import { describeError, type Log } from './log.js';
 import type { GangPod } from './observed.js';
 import { latencies } from './summary.js';

@@ -5,10 +5,9 @@ export { ApiError } from './api-error.js';
 export { ApiClient, type CallFacts } from './client.js';
 export { connect, type Connection } from './connection.js';
 export { Informer, type RestartReason } from './informer.js';
-export { defaultTiming, LeaderElection, type ElectionTiming } from './leader-election.js';
+export { LeaderElection, type ElectionTiming } from './leader-election.js';
 export {
   apiVersionOf,
-  keyOf,
   pathOf,
   resources,
   type Condition,

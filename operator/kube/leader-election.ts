@@ -35,7 +35,7 @@ interface Lease extends KubeObject {
   };
 }
 
-export const defaultTiming: ElectionTiming = { leaseMs: 15_000, renewMs: 10_000, retryMs: 2_000 };
+const defaultTiming: ElectionTiming = { leaseMs: 15_000, renewMs: 10_000, retryMs: 2_000 };
 /** A call that started in time must have ended before the Lease may be taken over. */
 const marginMs = 1_000;
 

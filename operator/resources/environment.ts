@@ -28,7 +28,7 @@ export function gangEnvironment(job: StoredJob, attempt: number): Variable[] {
     { name: 'MASTER_ADDR', value: podHost(job, attempt, 0) },
     { name: 'MASTER_PORT', value: String(rendezvousPort) },
     { name: 'SDXL_LISTEN_ADDR', valueFrom: field('status.podIP') },
-    { name: 'SDXL_JOB_TOKEN_FILE', value: `${paths.token}/token` },
+    { name: 'SDXL_JOB_TOKEN_FILE', value: `${paths.job}/token` },
     { name: 'SDXL_METRICS_PORT', value: String(metricsPort) },
     { name: 'SDXL_METRICS_HOST', valueFrom: field('status.podIP') },
   ];

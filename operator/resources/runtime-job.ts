@@ -11,16 +11,24 @@ export function runtimeJob({ metadata: { name, namespace }, spec }: StoredJob): 
     apiVersion: apiVersionOf(jobResource),
     kind: jobResource.kind,
     metadata: { name, namespace },
-    spec: { ...computed, model: { path: modelPath(spec) }, parallelism, output: { path: outputPath(spec.output.path) } },
+    spec: { ...computed, model: runtimeModel(spec), parallelism, output: { path: outputPath(spec.output.path) } },
   };
 }
 
-/** Where ranks find the model. */
-export function modelPath({ model }: StoredJob['spec']): string {
-  const { path, claim, image, huggingFace } = model;
-  if (huggingFace !== undefined) return fetchedModelPath(huggingFace.repo, huggingFace.revision);
-  const mounted = claim ?? image;
-  return mounted === undefined ? (path ?? '') : posix.join(paths.model, mounted.path);
+/** The model by paths that ranks see: what lies in a claim, an image or the cache is found where that is mounted. */
+function runtimeModel({ model }: StoredJob['spec']): object {
+  const { path, claim, image, huggingFace, ...more } = model;
+  const root =
+    huggingFace !== undefined ? fetchedModelPath(huggingFace.repo, huggingFace.revision) : path === undefined ? paths.model : undefined;
+  const within = (file: string): string => (root === undefined ? file : posix.join(root, posix.normalize(`/${file}`)).replace(/\/$/u, ''));
+  const { tokenizer, configFrom, loras } = more;
+  return {
+    ...more,
+    path: path ?? within(claim?.path ?? image?.path ?? ''),
+    ...(tokenizer === undefined ? {} : { tokenizer: within(tokenizer) }),
+    ...(configFrom === undefined ? {} : { configFrom: within(configFrom) }),
+    ...(loras === undefined ? {} : { loras: loras.map((lora) => ({ ...lora, path: within(lora.path) })) }),
+  };
 }
 
 /** Where a repository's revision lies in the cache. */

@@ -19,9 +19,13 @@ export function volumesOf(job: StoredJob, attempt: number): Volumes {
     persistentVolumeClaim: { claimName, ...(readOnly ? { readOnly } : {}) },
   });
   const all: { readonly name: string; readonly source: object; readonly mountPath: string; readonly readOnly?: boolean }[] = [
-    { name: 'job', source: { configMap: { name } }, mountPath: paths.job, readOnly: true },
-    // Read by the pod's group alone.
-    { name: 'token', source: { secret: { secretName: name, defaultMode: 0o440 } }, mountPath: paths.token, readOnly: true },
+    // The job's file and the token beside it, read by the pod's group alone.
+    {
+      name: 'job',
+      source: { projected: { defaultMode: 0o440, sources: [{ configMap: { name } }, { secret: { name } }] } },
+      mountPath: paths.job,
+      readOnly: true,
+    },
     { name: 'cache', source: cache === undefined ? { emptyDir: {} } : claim(cache.claim.name), mountPath: paths.cache },
     { name: 'output', source: claim(output.claim?.name ?? outputClaimName(job)), mountPath: paths.output },
     // NCCL and ONNX Runtime share memory between processes; a container's default of 64 MiB is not enough for either.

@@ -1,0 +1,114 @@
+/** A gang that is there: what it waits for, and whether it can still succeed. */
+import { conditionOf, isTrue, podCount, timestamp, type ConditionChange, type JobStatus } from '../api/index.js';
+import { waitsFor } from './gang-state.js';
+import { holds, type GangJob } from './observed.js';
+import { disrupted, hung, restart, stallLimitMs } from './outcome.js';
+import { isDisrupted, isEnded, isLost, judgeGang, lostPodMs } from './pod-end.js';
+import type { Fact, Step } from './step.js';
+import type { View } from './view.js';
+
+const missingPodsMs = 5_000;
+/** A gang of which a pod failed is judged without its other pods after so long. */
+const settleMs = 60_000;
+
+/** The current attempt's Job is there: see how its pods do. */
+export function follow(view: View, current: GangJob): Step {
+  const { job, now, attempt, pods } = view;
+  const { gang } = job.status;
+  const name = current.metadata.name;
+  if (gang?.jobUid !== undefined && gang.jobUid !== current.metadata.uid) {
+    return restart(view, disrupted(view, 'JobReplaced', `Job ${name} was replaced by another of its name`));
+  }
+  if (current.metadata.deletionTimestamp !== undefined) {
+    return restart(view, disrupted(view, 'JobDeleted', `Job ${name} is being deleted, and not by this operator`));
+  }
+  const replaced = pods.find(({ index, metadata }) => {
+    const known = gang?.pods?.find((pod) => pod.index === index);
+    return known !== undefined && known.uid !== metadata.uid;
+  });
+  if (replaced !== undefined) {
+    const message = `pod ${String(replaced.index)} was replaced by ${replaced.metadata.name}: its peers would wait for the one before`;
+    return restart(view, disrupted(view, 'PodReplaced', message));
+  }
+  const { stalledMs = 0 } = view.observed;
+  if (stalledMs > stallLimitMs(job)) return restart(view, hung(view, stalledMs));
+  if (isEnding(view, current)) return ending(view, current);
+  return settle(view, current, attempt, now);
+}
+
+/** Whether the attempt cannot succeed any more. */
+function isEnding({ pods }: View, current: GangJob): boolean {
+  if (holds(current, 'FailureTarget') || holds(current, 'Failed')) return true;
+  return pods.some(
+    (pod) => pod.phase === 'Failed' || isDisrupted(pod) || (pod.metadata.deletionTimestamp !== undefined && pod.phase !== 'Succeeded'),
+  );
+}
+
+/** A pod failed or is taken away. The gang is judged when all its pods have ended: the culprit is often not the first to be seen. */
+function ending(view: View, current: GangJob): Step {
+  const { pods, now, attempt } = view;
+  const open = pods.filter((pod) => !isEnded(pod) && !isLost(pod, now));
+  const since = conditionOf(view.job.status, 'FailureTarget');
+  const sinceMs = since?.status === 'True' ? now.getTime() - Date.parse(since.lastTransitionTime) : 0;
+  if (open.length === 0 || sinceMs > settleMs) return restart(view, judgeGang(attempt, pods, now));
+  const names = open.map(({ metadata }) => metadata.name).join(', ');
+  const status = view.status(gangIdentity(view, current), {
+    GangReady: { status: false, reason: 'Ended', message: 'a pod of the gang has ended' },
+    FailureTarget: { status: true, reason: 'PodEnded', message: `attempt ${String(attempt)} cannot succeed` },
+  });
+  return view.step(status, {
+    requeueAfterMs: lostPodMs / 3,
+    events: [{ type: 'Normal', reason: 'GangEnding', message: `waiting for ${names} to end` }],
+  });
+}
+
+/** Nothing has ended: tell what the gang waits for. */
+function settle(view: View, current: GangJob, attempt: number, now: Date): Step {
+  const { job, pods } = view;
+  const count = podCount(job.spec);
+  const waiting = waitsFor(current, pods, count, view.observed.podsRefused);
+  const wasReady = isTrue(job.status, 'GangReady');
+  const succeeded = holds(current, 'SuccessCriteriaMet') || pods.some(({ phase }) => phase === 'Succeeded');
+  const restarts = (job.status.restarts ?? 0) + (job.status.disruptions ?? 0);
+  const ready: ConditionChange = succeeded
+    ? { status: false, reason: 'Ended', message: 'pods have ended with success' }
+    : waiting === undefined
+      ? { status: true, reason: 'PodsReady', message: `${String(count)} of ${String(count)} pods are ready` }
+      : { status: false, ...waiting };
+  const status = view.status(
+    { ...gangIdentity(view, current), phase: ready.status || wasReady || succeeded ? 'Running' : 'Starting' },
+    {
+      GangReady: ready,
+      ...(restarts === 0 || !isTrue(job.status, 'Restarting')
+        ? {}
+        : { Restarting: { status: false, reason: 'Restarted', message: `attempt ${String(attempt)} has started` } }),
+      ...(succeeded
+        ? { SuccessCriteriaMet: { status: true, reason: 'PodsSucceeded', message: `attempt ${String(attempt)} has succeeded` } }
+        : {}),
+    },
+  );
+  const facts: Fact[] = [];
+  const events: Step['events'][number][] = [];
+  if (ready.status && !wasReady) {
+    const seconds = (now.getTime() - Date.parse(job.status.startTime ?? timestamp(now))) / 1000;
+    facts.push({ type: 'ready', seconds });
+    events.push({ type: 'Normal', reason: 'GangReady', message: `attempt ${String(attempt)}: ${ready.message}` });
+  } else if (!ready.status && ready.reason !== conditionOf(job.status, 'GangReady')?.reason && notable.includes(ready.reason)) {
+    events.push({ type: 'Warning', reason: ready.reason, message: ready.message });
+  }
+  // Why there are no pods is told by events, which are not watched.
+  const missing = pods.length < count && !current.suspended;
+  return view.step(status, { facts, events, ...(missing ? { requeueAfterMs: missingPodsMs } : {}) });
+}
+
+const notable = ['QuotaExceeded', 'Unschedulable', 'ClaimNotBound', 'ImagePullFailed', 'ContainerNotCreated'];
+
+/** The children of the attempt as first seen. */
+function gangIdentity({ job, pods }: View, current: GangJob): Partial<JobStatus> {
+  const known = job.status.gang?.pods ?? [];
+  const added = pods
+    .filter(({ index }) => Number.isInteger(index) && !known.some((pod) => pod.index === index))
+    .map(({ index, metadata }) => ({ index, name: metadata.name, uid: metadata.uid ?? '' }));
+  const all = [...known, ...added].sort((a, b) => a.index - b.index);
+  return { gang: { jobUid: current.metadata.uid ?? '', ...(all.length === 0 ? {} : { pods: all }) } };
+}

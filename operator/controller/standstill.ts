@@ -1,0 +1,60 @@
+/** Jobs that stand still: suspended ones, and those that have ended. */
+import { isTrue, jobResource } from '../api/index.js';
+import { resources } from '../kube/index.js';
+import { holds, type Observed } from './observed.js';
+import { isEnded, isLost, lostPodMs } from './pod-end.js';
+import { nothing, type Step } from './step.js';
+import { View } from './view.js';
+
+/** Holds the job: its gang is deleted, and nothing else happens until it may go on. */
+export function suspend(view: View): Step {
+  const { job, old, current, oldPods } = view;
+  const gangs = current === undefined ? old : [...old, current];
+  const running = [...oldPods, ...view.pods.filter((pod) => !isEnded(pod) && !isLost(pod, view.now))];
+  const remove = gangs
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map((object) => ({ resource: resources.job, object }));
+  const idle = gangs.length === 0 && running.length === 0;
+  const { startTime, restartTime, ...before } = job.status;
+  const next = new View({ ...view.observed, job: { ...job, status: before } });
+  const message = idle
+    ? 'spec.suspend is true and no pod runs'
+    : `spec.suspend is true; ending: ${running.map(({ metadata }) => metadata.name).join(', ')}`;
+  const status = next.status(
+    { phase: 'Suspended', gang: {}, attempt: view.attempt, restarts: before.restarts ?? 0, disruptions: before.disruptions ?? 0 },
+    {
+      Complete: { status: false, reason: 'NotEnded', message: 'the images are not all made yet' },
+      Failed: { status: false, reason: 'NotEnded', message: 'nothing has ended the job' },
+      Suspended: { status: idle, reason: idle ? 'Suspended' : 'Suspending', message },
+      GangReady: { status: false, reason: 'NotStarted', message: 'the job is suspended' },
+      Restarting: { status: false, reason: 'Suspended', message: 'the job is suspended' },
+      Reconciling: { status: !idle, reason: idle ? 'Suspended' : 'Suspending', message },
+      Stalled: { status: false, reason: 'Suspended', message: 'the job is suspended' },
+    },
+  );
+  const events = idle ? [{ type: 'Normal', reason: 'Suspended', message } as const] : [];
+  return view.step(startTime === undefined && restartTime === undefined ? status : (status ?? before), {
+    remove,
+    events,
+    ...(idle ? {} : { requeueAfterMs: lostPodMs / 3 }),
+  });
+}
+
+/** The job has ended: what is left of its gang is dealt with, and in time the job itself. */
+export function afterEnd({ job, gangs, now }: Observed): Step {
+  const { status, spec } = job;
+  const complete = isTrue(status, 'Complete');
+  const removable = gangs.filter((gang) => {
+    if (gang.metadata.deletionTimestamp !== undefined) return false;
+    const over = complete || holds(gang, 'Failed') || holds(gang, 'FailureTarget');
+    return spec.cleanPodPolicy === 'All' || gang.attempt !== status.attempt || !over;
+  });
+  const remove: Step['remove'][number][] = removable.map((object) => ({ resource: resources.job, object }));
+  const ttl = spec.ttlSecondsAfterFinished;
+  const view = new View({ job, gangs, pods: [], now });
+  const seen = view.step(view.status({}, {}), { remove });
+  if (ttl === undefined || status.completionTime === undefined) return seen;
+  const leftMs = Date.parse(status.completionTime) + ttl * 1000 - now.getTime();
+  if (leftMs > 0) return { ...seen, requeueAfterMs: leftMs };
+  return { ...nothing, remove: [{ resource: jobResource, object: job }] };
+}

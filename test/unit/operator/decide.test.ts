@@ -1,0 +1,369 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { conditionTypes, conditionOf } from '../../../operator/api/index.js';
+import { after, decideOn, gang, job, lastWords, now, pod, running, trueConditions, type PodState } from './observations.js';
+
+const kinds = (step: ReturnType<typeof decideOn>): string[] => step.apply.map(({ resource }) => resource.kind);
+const removed = (step: ReturnType<typeof decideOn>): string[] => step.remove.map(({ object }) => object.metadata.name);
+const seconds = (count: number): Date => new Date(now.getTime() + count * 1000);
+
+test('a new job is written down and begun', () => {
+  const step = decideOn({ job: job() });
+  assert.deepEqual(kinds(step), ['PersistentVolumeClaim', 'ConfigMap', 'Secret', 'Service', 'NetworkPolicy', 'Job']);
+  assert.equal(step.status?.attempt, 1);
+  assert.equal(step.status.startTime, '2026-01-01T00:02:00Z');
+  assert.deepEqual(
+    step.events.map(({ reason }) => reason),
+    ['Started'],
+  );
+  const begun = after(job(), step);
+  assert.deepEqual(trueConditions(begun), ['Reconciling']);
+  // Every condition that readers wait for is there from the start.
+  for (const type of ['Complete', 'Failed', 'Suspended', 'GangReady', 'Reconciling', 'Stalled'] as const) {
+    assert.ok(conditionOf(begun.status, type), type);
+  }
+});
+
+test('children that were not applied in time are applied again, and the status is left alone', () => {
+  const begun = after(job(), decideOn({ job: job() }));
+  const step = decideOn({ job: begun });
+  assert.equal(step.status, undefined);
+  assert.deepEqual(kinds(step).at(-1), 'Job');
+  assert.deepEqual(step.events, []);
+});
+
+test('a settled gang is left alone', () => {
+  const state = running();
+  assert.deepEqual(trueConditions(state.job), ['GangReady', 'Reconciling']);
+  const step = decideOn({ ...state, now: seconds(60) });
+  assert.deepEqual([step.status, step.apply, step.remove, step.events, step.facts], [undefined, [], [], [], []]);
+});
+
+test('the identities of a gang are written down', () => {
+  const { job: seen } = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 2);
+  assert.deepEqual(seen.status.gang, {
+    jobUid: 'gang-1',
+    pods: [
+      { index: 0, name: 'flowers-rabbit-1-0', uid: 'pod-1-0' },
+      { index: 1, name: 'flowers-rabbit-1-1', uid: 'pod-1-1' },
+    ],
+  });
+});
+
+const waits: readonly (readonly [name: string, state: PodState | undefined, reason: string, refused?: string])[] = [
+  ['no pod yet', undefined, 'PodsNotCreated'],
+  ['a quota in the way', undefined, 'QuotaExceeded', 'pods "a" is forbidden: exceeded quota: q'],
+  ['a refused pod', undefined, 'PodsNotCreated', 'admission webhook denied the request'],
+  ['no node', { phase: 'Pending', unscheduled: '0/3 nodes are available: 3 Insufficient nvidia.com/gpu.' }, 'Unschedulable'],
+  ['an unbound claim', { phase: 'Pending', unscheduled: 'pod has unbound immediate PersistentVolumeClaims' }, 'ClaimNotBound'],
+  ['a claim that is not there', { phase: 'Pending', unscheduled: 'persistentvolumeclaim "models" not found' }, 'ClaimNotBound'],
+  ['an image that is not there', { phase: 'Pending', waiting: 'ImagePullBackOff' }, 'ImagePullFailed'],
+  ['a Secret that is not there', { phase: 'Pending', waiting: 'CreateContainerConfigError' }, 'ContainerNotCreated'],
+  ['engines', { phase: 'Pending', building: true, waiting: 'PodInitializing' }, 'Initializing'],
+  ['readiness', {}, 'Starting'],
+];
+
+for (const [name, state, reason, podsRefused] of waits) {
+  test(`a gang that waits for ${name} says so, and uses up no attempt`, () => {
+    const begun = after(job(), decideOn({ job: job() }));
+    const pods = state === undefined ? [] : [pod(1, 0, state)];
+    const step = decideOn({ job: begun, gangs: [gang(1)], pods, podsRefused });
+    const seen = after(begun, step);
+    assert.equal(conditionOf(seen.status, 'GangReady')?.reason, reason);
+    assert.deepEqual([seen.status.attempt, seen.status.restarts, seen.status.disruptions], [1, 0, 0]);
+    assert.deepEqual(decideOn({ job: seen, gangs: [gang(1)], pods, podsRefused }).status, undefined);
+    assert.deepEqual([step.remove, step.apply], [[], []]);
+  });
+}
+
+test('a job queued with Kueue waits for its queue', () => {
+  const queued = job({ scheduling: { queueName: 'gpus' } });
+  const begun = after(queued, decideOn({ job: queued }));
+  const suspended = { ...gang(1), suspended: true };
+  assert.equal(conditionOf(after(begun, decideOn({ job: begun, gangs: [suspended] })).status, 'GangReady')?.reason, 'WaitingForQueue');
+});
+
+test('success is complete once the Job is', () => {
+  const state = running();
+  const summary = { latencySeconds: { mean: 1.2, p50: 1.1, p95: 1.5 }, samples: [1.1, 1.5] };
+  const pods = [pod(1, 0, { exitCode: 0, words: summary })];
+  const first = decideOn({ ...state, pods, gangs: [gang(1, ['SuccessCriteriaMet'])] });
+  const succeeded = after(state.job, first);
+  assert.deepEqual(trueConditions(succeeded), ['SuccessCriteriaMet', 'Reconciling']);
+  const step = decideOn({ job: succeeded, pods, gangs: [gang(1, ['SuccessCriteriaMet', 'Complete'])] });
+  const complete = after(succeeded, step);
+  assert.deepEqual(trueConditions(complete), ['Complete', 'SuccessCriteriaMet']);
+  assert.deepEqual(step.facts, [{ type: 'finished', result: 'complete', latencies: [1.1, 1.5] }]);
+  assert.equal(complete.status.progress?.done, '100%');
+  assert.equal(complete.status.progress.latencyP95, '1.500s');
+  const settled = decideOn({ job: complete, pods, gangs: [gang(1, ['Complete'])] });
+  assert.deepEqual([settled.status, settled.apply, settled.remove, settled.requeueAfterMs], [undefined, [], [], undefined]);
+});
+
+test('a job that has ended never gets children again', () => {
+  const state = running();
+  const complete = after(state.job, decideOn({ ...state, pods: [], gangs: [gang(1, ['Complete'])] }));
+  assert.deepEqual(decideOn({ job: complete }).apply, []);
+});
+
+test('a failure that may pass is counted, written down, and only then deleted; the next attempt waits for the last and for its time', () => {
+  const state = running({ failurePolicy: { backoffSeconds: 30 } });
+  const pods = [pod(1, 0, { exitCode: 75, words: lastWords('RANK_EXITED', 75, true, 3) })];
+  const failed = decideOn({ ...state, pods, gangs: [gang(1, ['FailureTarget'])] });
+  assert.deepEqual(removed(failed), ['flowers-rabbit-1']);
+  assert.deepEqual(failed.apply, []);
+  assert.deepEqual(failed.facts, [{ type: 'restarted', reason: 'failure' }]);
+  const restarting = after(state.job, failed);
+  assert.deepEqual(trueConditions(restarting), ['Restarting', 'Reconciling']);
+  const { attempt, restarts, lastFailure, restartTime, gang: identity } = restarting.status;
+  assert.deepEqual([attempt, restarts, restartTime, identity], [2, 1, '2026-01-01T00:02:30Z', {}]);
+  assert.deepEqual(lastFailure, {
+    attempt: 1,
+    pod: 'flowers-rabbit-1-0',
+    rank: 3,
+    exitCode: 75,
+    code: 'RANK_EXITED',
+    message: 'it said RANK_EXITED',
+    time: '2026-01-01T00:01:00Z',
+  });
+  // Killed in between: the deletion is made up for, the count stays.
+  const again = decideOn({ job: restarting, pods, gangs: [gang(1, ['FailureTarget'])] });
+  assert.deepEqual([removed(again), again.apply, again.status?.restarts ?? 1], [['flowers-rabbit-1'], [], 1]);
+  // The old pod still ends.
+  const waiting = decideOn({ job: restarting, pods: [pod(1, 0, { deleted: '2026-01-01T00:02:20Z' })], now: seconds(30) });
+  assert.deepEqual(waiting.apply, []);
+  const early = decideOn({ job: restarting, now: seconds(10) });
+  assert.deepEqual([early.apply, early.requeueAfterMs], [[], 20_000]);
+  const due = decideOn({ job: restarting, now: seconds(30) });
+  assert.deepEqual(due.apply.at(-1)?.object.metadata.name, 'flowers-rabbit-2');
+  const next = after(restarting, decideOn({ job: restarting, gangs: [gang(2)], pods: [pod(2, 0, { ready: true })], now: seconds(40) }));
+  assert.deepEqual(trueConditions(next), ['GangReady', 'Reconciling']);
+});
+
+test('the wait doubles with each restart, up to five minutes', () => {
+  for (const [restarts, wait] of [
+    [0, 5],
+    [1, 10],
+    [2, 20],
+    [9, 300],
+  ] as const) {
+    const state = running({ failurePolicy: { maxRestarts: 100 } });
+    const seen = { ...state.job, status: { ...state.job.status, restarts } };
+    const step = decideOn({ ...state, job: seen, pods: [pod(1, 0, { exitCode: 75 })], gangs: [gang(1, ['Failed'])] });
+    assert.equal(step.status?.restartTime, seconds(wait).toISOString().replace('.000', ''));
+  }
+});
+
+const ends: readonly {
+  readonly name: string;
+  readonly pods: readonly PodState[];
+  readonly restarts?: number;
+  readonly disruptions?: number;
+  readonly failed?: string;
+  readonly code: string;
+  readonly rank?: number;
+}[] = [
+  {
+    name: 'a job that is not valid',
+    pods: [{ exitCode: 2, words: lastWords('MODEL_NOT_FOUND', 2, false) }],
+    failed: 'ModelNotFound',
+    code: 'MODEL_NOT_FOUND',
+    rank: 0,
+  },
+  {
+    name: 'too little memory',
+    pods: [{ exitCode: 3, words: lastWords('MEMORY_INSUFFICIENT', 3, false) }],
+    failed: 'MemoryInsufficient',
+    code: 'MEMORY_INSUFFICIENT',
+    rank: 0,
+  },
+  {
+    name: 'a flat image',
+    pods: [{ exitCode: 4, words: lastWords('IMAGE_FLAT', 4, false) }],
+    failed: 'ImageFlat',
+    code: 'IMAGE_FLAT',
+    rank: 0,
+  },
+  { name: 'exit code 2 without a word', pods: [{ exitCode: 2 }], failed: 'ContainerExited', code: 'ContainerExited' },
+  { name: 'a killed container', pods: [{ exitCode: 137 }], restarts: 1, code: 'ContainerExited' },
+  {
+    name: 'a lost peer, and its cause in another pod',
+    pods: [
+      { exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1), finishedAt: '2026-01-01T00:00:59Z' },
+      { exitCode: 75, words: lastWords('RANK_HUNG', 75, true, 1) },
+    ],
+    restarts: 1,
+    code: 'RANK_HUNG',
+    rank: 1,
+  },
+  {
+    name: 'an error that must not be retried beside its consequences',
+    pods: [
+      { exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) },
+      { exitCode: 3, words: lastWords('OUTPUT_UNWRITABLE', 3, false) },
+    ],
+    failed: 'OutputUnwritable',
+    code: 'OUTPUT_UNWRITABLE',
+    rank: 0,
+  },
+  {
+    name: 'an eviction',
+    pods: [
+      { exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) },
+      { exitCode: 143, disrupted: 'EvictionByEvictionAPI' },
+    ],
+    disruptions: 1,
+    code: 'EvictionByEvictionAPI',
+  },
+  {
+    name: 'a lost node',
+    pods: [{ exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) }, { deleted: '2026-01-01T00:01:00Z' }],
+    disruptions: 1,
+    code: 'NodeLost',
+  },
+  {
+    name: 'pods told to end',
+    pods: [{ exitCode: 143, words: lastWords('CANCELLED', 143, false) }, { exitCode: 137 }],
+    restarts: 1,
+    code: 'ContainerExited',
+  },
+];
+
+for (const { name, pods: states, restarts = 0, disruptions = 0, failed, code, rank } of ends) {
+  test(`the end of a gang by ${name}`, () => {
+    const state = running({ parallelism: { patchDegree: 2, ranksPerPod: states.length === 2 ? 1 : 2 } }, states.length);
+    const pods = states.map((each, index) => pod(1, index, each));
+    const step = decideOn({ ...state, pods, gangs: [gang(1, ['FailureTarget'])] });
+    assert.ok(step.status);
+    const { status } = after(state.job, step);
+    assert.deepEqual([status.restarts, status.disruptions], [restarts, disruptions]);
+    assert.deepEqual([status.lastFailure?.code, status.lastFailure?.rank], [code, rank]);
+    assert.equal(conditionOf(status, 'Failed')?.status, failed === undefined ? 'False' : 'True');
+    if (failed !== undefined) assert.equal(conditionOf(status, 'Stalled')?.reason, failed);
+    // An infrastructure's fault waits for nothing.
+    assert.equal(status.restartTime !== undefined, restarts > 0);
+  });
+}
+
+test('a gang is judged when all its pods have ended', () => {
+  const state = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 2);
+  const pods = [pod(1, 0, { exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) }), pod(1, 1, { ready: true })];
+  const first = decideOn({ ...state, pods });
+  const seen = after(state.job, first);
+  assert.deepEqual([seen.status.restarts, first.remove], [0, []]);
+  assert.deepEqual(trueConditions(seen), ['FailureTarget', 'Reconciling']);
+  // Not for ever.
+  const late = decideOn({ ...state, job: seen, pods, now: seconds(61) });
+  assert.equal(late.status?.restarts, 1);
+});
+
+test('restarts and disruptions have limits of their own', () => {
+  const state = running({ failurePolicy: { maxRestarts: 0, maxDisruptions: 0 } });
+  const failure = decideOn({ ...state, pods: [pod(1, 0, { exitCode: 75 })], gangs: [gang(1, ['Failed'])] });
+  assert.equal(conditionOf(after(state.job, failure).status, 'Failed')?.reason, 'RestartsExhausted');
+  const disruption = decideOn({
+    ...state,
+    pods: [pod(1, 0, { exitCode: 143, disrupted: 'PreemptionByScheduler' })],
+    gangs: [gang(1, ['Failed'])],
+  });
+  assert.equal(conditionOf(after(state.job, disruption).status, 'Failed')?.reason, 'DisruptionsExhausted');
+});
+
+test('a gang that was tampered with is a disruption', () => {
+  const state = running();
+  const cases = [
+    { gangs: [] },
+    { gangs: [gang(1, [], { uid: 'another' })] },
+    { gangs: [gang(1, [], { deletionTimestamp: '2026-01-01T00:01:00Z' })] },
+    { pods: [pod(1, 0, { ready: true, uid: 'another' })] },
+  ];
+  for (const change of cases) {
+    const { status } = after(state.job, decideOn({ ...state, ...change }));
+    assert.deepEqual([status.attempt, status.restarts, status.disruptions], [2, 0, 1], JSON.stringify(change));
+  }
+});
+
+test('a gang that tells of no progress is started again', () => {
+  const state = running({ progressDeadlineSeconds: 10, rendezvousTimeoutSeconds: 20 });
+  assert.equal(decideOn({ ...state, stalledMs: 79_000 }).status, undefined);
+  const { status } = after(state.job, decideOn({ ...state, stalledMs: 81_000 }));
+  assert.deepEqual([status.restarts, status.lastFailure?.code], [1, 'GangHung']);
+});
+
+test('a job past its deadline has failed, and its gang is deleted', () => {
+  const state = running({ activeDeadlineSeconds: 100 });
+  assert.equal(decideOn({ ...state, now: seconds(40) }).requeueAfterMs, 60_000);
+  const step = decideOn({ ...state, now: seconds(100) });
+  const failed = after(state.job, step);
+  assert.equal(conditionOf(failed.status, 'Failed')?.reason, 'DeadlineExceeded');
+  assert.deepEqual(removed(decideOn({ ...state, job: failed })), ['flowers-rabbit-1']);
+});
+
+test('suspended: the gang is deleted, nothing is counted; resumed: a new attempt', () => {
+  const state = running();
+  const held = { ...state.job, spec: { ...state.job.spec, suspend: true } };
+  const step = decideOn({ ...state, job: held });
+  assert.deepEqual(removed(step), ['flowers-rabbit-1']);
+  const suspending = after(held, step);
+  assert.deepEqual(trueConditions(suspending), ['Reconciling']);
+  assert.equal(suspending.status.phase, 'Suspended');
+  const suspended = after(suspending, decideOn({ job: suspending }));
+  assert.deepEqual(trueConditions(suspended), ['Suspended']);
+  assert.equal(suspended.status.startTime, undefined);
+  assert.equal(decideOn({ job: suspended }).status, undefined);
+  const resumed = { ...suspended, spec: { ...suspended.spec, suspend: false } };
+  const next = decideOn({ job: resumed, now: seconds(500) });
+  assert.equal(next.apply.at(-1)?.object.metadata.name, 'flowers-rabbit-2');
+  assert.deepEqual([next.status?.restarts, next.status?.disruptions, next.status?.startTime], [0, 0, '2026-01-01T00:10:20Z']);
+  assert.deepEqual(
+    next.events.map(({ reason }) => reason),
+    ['Resumed'],
+  );
+});
+
+test('a job resumed while its last gang still ends waits for it', () => {
+  const state = running();
+  const held = { ...state.job, spec: { ...state.job.spec, suspend: true } };
+  const suspending = after(held, decideOn({ ...state, job: held }));
+  const resumed = { ...suspending, spec: { ...suspending.spec, suspend: false } };
+  const ending = { gangs: [gang(1, [], { deletionTimestamp: '2026-01-01T00:02:00Z' })], pods: state.pods };
+  const step = decideOn({ job: resumed, ...ending });
+  assert.deepEqual(step.apply, []);
+  const chosen = after(resumed, step);
+  assert.equal(chosen.status.attempt, 2);
+  assert.deepEqual(decideOn({ job: chosen, ...ending }).apply, []);
+  assert.equal(decideOn({ job: chosen }).apply.at(-1)?.object.metadata.name, 'flowers-rabbit-2');
+});
+
+test('a job created suspended makes nothing', () => {
+  const held = job({ suspend: true });
+  const step = decideOn({ job: held });
+  assert.deepEqual([step.apply, step.status?.attempt], [[], 0]);
+  assert.deepEqual(trueConditions(after(held, step)), ['Suspended']);
+});
+
+test('time to live and clean-up begin when the job has ended', () => {
+  const state = running({ ttlSecondsAfterFinished: 60, cleanPodPolicy: 'All' });
+  const complete = after(state.job, decideOn({ ...state, gangs: [gang(1, ['Complete'])] }));
+  const step = decideOn({ job: complete, gangs: [gang(1, ['Complete'])], now: seconds(10) });
+  assert.deepEqual([removed(step), step.requeueAfterMs], [['flowers-rabbit-1'], 50_000]);
+  assert.deepEqual(removed(decideOn({ job: complete, now: seconds(60) })), ['flowers-rabbit']);
+});
+
+test('jobs of others, and jobs that are being deleted, are left alone', () => {
+  for (const each of [job({ managedBy: 'example.com/other' }), job({}, {}, { deletionTimestamp: '2026-01-01T00:00:00Z' })]) {
+    const step = decideOn({ job: each });
+    assert.deepEqual([step.status, step.apply, step.remove, step.events], [undefined, [], [], []]);
+  }
+  assert.ok(decideOn({ job: job({ managedBy: 'sdxl.io/sdxl-operator' }) }).status);
+});
+
+test('a change of the spec is observed, also after the end', () => {
+  const state = running();
+  const complete = after(state.job, decideOn({ ...state, gangs: [gang(1, ['Complete'])] }));
+  const changed = { ...complete, metadata: { ...complete.metadata, generation: 2 } };
+  const seen = after(changed, decideOn({ job: changed, gangs: [gang(1, ['Complete'])] }));
+  assert.equal(seen.status.observedGeneration, 2);
+  assert.deepEqual(new Set(seen.status.conditions?.map(({ observedGeneration }) => observedGeneration)), new Set([2]));
+  assert.ok(conditionTypes.includes('Complete'));
+});
