@@ -112,6 +112,9 @@ export class Denoiser {
     const program = this.#program;
     const steps = task.timesteps.length;
     for (const [name, tensor] of Object.entries(task.constants)) program.write(name, tensor.data, stream);
+    // Zeros where rows lie beyond the image's edges.
+    const { patch, patchIndex } = task.place;
+    if (patch > 1) program.write('edge_mask', Float32Array.of(patchIndex === 0 ? 0 : 1, patchIndex === patch - 1 ? 0 : 1), stream);
     this.#upload(task, stream);
     program.enqueue('prompt', stream);
     this.#embedTimesteps(task.timesteps.length, stream);

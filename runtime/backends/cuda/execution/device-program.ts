@@ -90,7 +90,8 @@ export class DeviceProgram {
     this.#arena = arena;
     const { scratch, workspace, device } = session;
     const { multiprocessors, computeCapability } = device.properties;
-    const programmatic = computeCapability[0] >= 9;
+    // Not beside NCCL's kernels, whose launches overlap by rules of their own.
+    const programmatic = computeCapability[0] >= 9 && collectives === undefined;
     this.#cleared.reset();
     const workspaceFor = (sizeBytes: number): Workspace => this.#cleared.take(sizeBytes) ?? workspace;
     const context = {
@@ -98,6 +99,7 @@ export class DeviceProgram {
       tactics,
       addresses: this.addresses,
       scratch,
+      workspace,
       workspaceFor,
       half,
       multiprocessors,
