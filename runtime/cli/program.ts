@@ -4,6 +4,7 @@ import { SdxlError } from '../errors/index.js';
 import { packageVersion } from '../package-root.js';
 import { addBenchCommand } from './commands/bench.js';
 import { addBuildCommand } from './commands/build.js';
+import { addFetchCommand } from './commands/fetch.js';
 import { addInspectCommand } from './commands/inspect.js';
 import { addRunCommand } from './commands/run.js';
 import { addValidateCommand } from './commands/validate.js';
@@ -24,6 +25,7 @@ export async function runProgram(context: Context, args: readonly string[]): Pro
   addBenchCommand(program, context);
   addValidateCommand(program, context);
   addInspectCommand(program, context);
+  addFetchCommand(program, context);
   addVerifyCommand(program, context);
   for (const command of program.commands) configure(command, context);
   try {

@@ -38,6 +38,8 @@ export interface Environment {
   readonly cudaLibraryPath: string | undefined;
   /** Somebody gave this process a device: to compute on the processor would waste it. */
   readonly acceleratorRequired: boolean;
+  /** Access token of the Hugging Face Hub. */
+  readonly hubToken: string | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   /** Undefined: no HTTP server. 0: any free port. */
@@ -71,6 +73,7 @@ export function readEnvironment(variables: Variables = process.env): Environment
     ),
     cudaLibraryPath: text(variables, 'SDXL_CUDA_LIBRARY_PATH'),
     acceleratorRequired: oneOf(variables, 'SDXL_ACCELERATOR', ['required', 'optional']) === 'required',
+    hubToken: text(variables, 'HF_TOKEN'),
     logLevel: oneOf(variables, 'SDXL_LOG_LEVEL', logLevels) ?? 'info',
     logFormat: oneOf(variables, 'SDXL_LOG_FORMAT', logFormats) ?? 'text',
     metricsPort: integer(variables, 'SDXL_METRICS_PORT', 0, 65_535),

@@ -17,6 +17,7 @@ test('an empty environment means local ranks and documented defaults', () => {
     cacheDirectory: '/x/sdxl-operator',
     cudaLibraryPath: undefined,
     acceleratorRequired: false,
+    hubToken: undefined,
     logLevel: 'info',
     logFormat: 'text',
     metricsPort: undefined,

@@ -1,0 +1,66 @@
+/** `sdxl fetch` against a server that speaks as the Hub does. */
+import assert from 'node:assert/strict';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fixture } from '../support/fixtures.js';
+import { sdxl, Workspace } from '../support/sdxl.js';
+
+const model = fixture('random-sdxl');
+
+async function hub(token?: string, cut = 0): Promise<{ readonly endpoint: string; readonly server: Server }> {
+  const names = (await readdir(model, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
+  const paths = names.map((entry) => join(entry.parentPath, entry.name).slice(model.length + 1));
+  const listing = await Promise.all(paths.map(async (path) => ({ type: 'file', path, size: (await stat(join(model, path))).size })));
+  const all = [...listing, { type: 'file', path: 'checkpoint.safetensors', size: 1 }, { type: 'file', path: 'README.md', size: 1 }];
+  const server = createServer((request, response) => {
+    const path = request.url?.split('/resolve/main/')[1];
+    if (token !== undefined && request.headers.authorization !== `Bearer ${token}`) response.writeHead(401).end();
+    else if (request.url === '/api/models/a/b/tree/main?recursive=true') response.end(JSON.stringify(all));
+    else if (path !== undefined && paths.includes(path)) {
+      readFile(join(model, path)).then(
+        (content) => response.end(content.subarray(cut)),
+        () => response.writeHead(500).end(),
+      );
+    } else response.writeHead(404).end();
+  });
+  await new Promise<void>((listening) => {
+    server.listen(0, '127.0.0.1', listening);
+  });
+  return { endpoint: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`, server };
+}
+
+test('a model is fetched whole, and kept when it is there', async () => {
+  await using workspace = await Workspace.open();
+  const { endpoint, server } = await hub('secret');
+  const args = ['fetch', '--repo', 'a/b', '--endpoint', endpoint, '--output', 'models/a--b'];
+  const refused = await sdxl(args, { cwd: workspace.path });
+  assert.equal(refused.code, 2, refused.stderr);
+  assert.match(refused.stderr, /MODEL_NOT_FOUND: a\/b at main can't be fetched: .* answered 401: give a token/u);
+  const options = { cwd: workspace.path, env: { HF_TOKEN: 'secret' } };
+  const { code, stdout, stderr } = await sdxl(args, options);
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, 'models/a--b\n');
+  const path = 'unet/diffusion_pytorch_model.safetensors';
+  assert.deepEqual(await readFile(workspace.file('models/a--b', path)), await readFile(join(model, path)));
+  assert.ok(!(await workspace.list('models/a--b')).includes('checkpoint.safetensors'));
+  server.close();
+  server.closeAllConnections();
+  assert.equal((await sdxl(args, options)).stdout, 'models/a--b (kept)\n');
+});
+
+test('a model that comes damaged, or not at all, leaves nothing behind and may be tried again', async () => {
+  await using workspace = await Workspace.open();
+  const { endpoint, server } = await hub(undefined, 1);
+  const args = ['fetch', '--repo', 'a/b', '--endpoint', endpoint, '--output', 'models/a--b'];
+  const damaged = await sdxl(args, { cwd: workspace.path });
+  assert.equal(damaged.code, 75, damaged.stderr);
+  assert.match(damaged.stderr, /bytes, and \d+ were announced/u);
+  assert.deepEqual(await workspace.list('models'), []);
+  server.close();
+  server.closeAllConnections();
+  const unreachable = await sdxl(args, { cwd: workspace.path });
+  assert.equal(unreachable.code, 75, unreachable.stderr);
+});
