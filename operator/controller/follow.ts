@@ -76,7 +76,7 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
       ? { status: true, reason: 'PodsReady', message: `${String(count)} of ${String(count)} pods are ready` }
       : { status: false, ...waiting };
   const status = view.status(
-    { ...gangIdentity(view, current), phase: ready.status || wasReady || succeeded ? 'Running' : 'Starting' },
+    { ...gangIdentity(view, current), phase: ready.status || job.status.phase === 'Running' || succeeded ? 'Running' : 'Starting' },
     {
       GangReady: ready,
       ...(restarts === 0 || !isTrue(job.status, 'Restarting')

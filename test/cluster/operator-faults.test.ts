@@ -1,0 +1,186 @@
+/** Whatever becomes of the operator, of its calls and of its watches, a job is made once and ends as it would have. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isTrue, type JobStatus } from '../../operator/api/index.js';
+import type { ApiClient } from '../../operator/kube/index.js';
+import { clusterSuite, FaultProxy, waitFor, type Fault } from '../support/cluster/index.js';
+import { addVolume, createJob, OperatorProcess, statusOf } from '../support/operator.js';
+import { installCrd, openClient } from '../support/sdxl-crd.js';
+import { jobWith } from '../unit/crds/invalid-jobs.js';
+
+/** More than a job's life takes: the last positions show that no call was left out. */
+const positions = 40;
+const namespace = 'default';
+const childPaths = {
+  jobs: '/apis/batch/v1',
+  pods: '/api/v1',
+  services: '/api/v1',
+  configmaps: '/api/v1',
+  secrets: '/api/v1',
+  persistentvolumeclaims: '/api/v1',
+  networkpolicies: '/apis/networking.k8s.io/v1',
+};
+
+const { skip, cluster } = clusterSuite();
+let opened: Promise<ApiClient> | undefined;
+
+function server(): Promise<ApiClient> {
+  opened ??= (async () => {
+    const client = await openClient(cluster());
+    await installCrd(client);
+    // Stands for the runtime where only the operator is of interest: builds nothing, and has written its images at once.
+    const entrypoint = ['/bin/sh', '-c', 'test "$1" = build || sleep 0.2', 'ranks'];
+    await cluster().nodes[0]?.setImages({ 'ghcr.io/sdxl-operator/runtime-cpu': { entrypoint, user: 10_001 } });
+    return client;
+  })();
+  return opened;
+}
+
+interface Named {
+  readonly metadata: { readonly name: string; readonly uid: string };
+}
+
+/** Everything of a job but its pods by kind and name, and how many pods there were. */
+async function childrenOf(client: ApiClient, job: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const [resource, prefix] of Object.entries(childPaths)) {
+    const { items } = await client.call<{ items: readonly Named[] }>({
+      verb: 'GET',
+      path: `${prefix}/namespaces/${namespace}/${resource}`,
+      query: { labelSelector: `sdxl.io/job-name=${job}` },
+      signal: AbortSignal.timeout(30_000),
+    });
+    // The Job controller's names of pods end in random letters.
+    for (const { metadata } of items) found.push(`${resource}/${metadata.name.replace(job, 'job').replace(/-[a-z0-9]{5}$/u, '')}`);
+  }
+  return found.sort();
+}
+
+async function begin(client: ApiClient, name: string, spec: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  await addVolume(cluster(), client, name);
+  await createJob(client, namespace, jobWith(spec, { name }));
+}
+
+/** Waits for the end of the job and checks that one attempt without restarts has made everything once. */
+async function endsOnce(client: ApiClient, name: string, log: () => string): Promise<void> {
+  const status = await waitFor<JobStatus>(
+    `end of ${name}`,
+    async () => {
+      const now = await statusOf(client, namespace, name);
+      return isTrue(now, 'Complete') || isTrue(now, 'Failed') ? now : undefined;
+    },
+    { context: log },
+  );
+  assert.deepEqual(
+    [status.phase, status.attempt, status.restarts, status.disruptions],
+    ['Complete', 1, 0, 0],
+    `${JSON.stringify(status)}\n${log()}`,
+  );
+  assert.deepEqual(await childrenOf(client, name), expectedChildren);
+}
+
+const expectedChildren = [
+  'configmaps/job-1',
+  'jobs/job-1',
+  'networkpolicies/job-1',
+  'persistentvolumeclaims/job-output',
+  'pods/job-1-0',
+  'secrets/job-1',
+  'services/job-1',
+];
+
+test('the operator killed after each single write of a job, every position', { skip }, async (t) => {
+  const client = await server();
+  let position = 0;
+  for (let isOver = false; !isOver && position < positions;) {
+    position += 1;
+    const name = `kill-${String(position)}`;
+    await using proxy = await FaultProxy.start(cluster());
+    await using first = await OperatorProcess.start(cluster(), { server: proxy.url });
+    const state = { killed: false };
+    proxy.at(position, { isMutating: true }, 'answered', async () => {
+      state.killed = true;
+      await first.end('SIGKILL');
+    });
+    await begin(client, name);
+    await waitFor('end of the job or of the operator', async () => {
+      return state.killed || isTrue(await statusOf(client, namespace, name), 'Complete') ? true : undefined;
+    });
+    // The event of the end comes after it.
+    if (!state.killed) await delay(500);
+    isOver = !state.killed;
+    await first.end('SIGKILL');
+    await using second = await OperatorProcess.start(cluster(), { server: proxy.url });
+    await endsOnce(client, name, () => `${first.log}\n${second.log}`);
+  }
+  assert.ok(position > 8 && position < positions, String(position));
+  t.diagnostic(`${String(position - 1)} writes`);
+});
+
+const faults: readonly (readonly [string, Fault])[] = [
+  ['409', { type: 'answer', status: 409, reason: 'Conflict' }],
+  ['410', { type: 'answer', status: 410, reason: 'Expired' }],
+  ['429', { type: 'answer', status: 429, reason: 'TooManyRequests', retryAfterSeconds: 1 }],
+  ['500', { type: 'answer', status: 500, reason: 'InternalError' }],
+];
+
+for (const [name, fault] of faults) {
+  test(`calls that go wrong: ${name}`, { skip }, async () => {
+    const client = await server();
+    await using proxy = await FaultProxy.start(cluster());
+    // Three of the first calls of all, lists and watches among them, and of each kind of write.
+    proxy.inject({}, fault, 3);
+    for (const resource of ['sdxljobs', 'jobs', 'services', 'secrets', 'events']) proxy.inject({ isMutating: true, resource }, fault, 2);
+    await using operator = await OperatorProcess.start(cluster(), { server: proxy.url });
+    await begin(client, `fault-${name}`);
+    await endsOnce(client, `fault-${name}`, () => operator.log);
+    assert.ok(proxy.calls.filter(({ isInjected }) => isInjected).length >= 9);
+  });
+}
+
+for (const how of ['cutWatches', 'endWatches', 'expireWatches'] as const) {
+  test(`watches broken again and again: ${how}`, { skip }, async () => {
+    const client = await server();
+    await using proxy = await FaultProxy.start(cluster());
+    await using operator = await OperatorProcess.start(cluster(), { server: proxy.url });
+    await waitFor('three watches', () => (proxy.watches().length === 3 ? true : undefined), { context: () => operator.log });
+    let broken = 0;
+    const breaking = setInterval(() => (broken += proxy[how]()), 300);
+    try {
+      await begin(client, how.toLowerCase());
+      await endsOnce(client, how.toLowerCase(), () => operator.log);
+    } finally {
+      clearInterval(breaking);
+    }
+    assert.ok(broken >= 3, String(broken));
+  });
+}
+
+test('a killed leader is succeeded within 20 s, and there are never two', { skip }, async (t) => {
+  const client = await server();
+  const options = { args: ['--leader-elect', '--leader-election-namespace', namespace, '--log-level', 'debug'] };
+  const holder = async (): Promise<string | undefined> => {
+    const { spec } = await client.call<{ spec: { holderIdentity?: string } }>({
+      verb: 'GET',
+      path: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/sdxl-operator`,
+      signal: AbortSignal.timeout(30_000),
+    });
+    return spec.holderIdentity === '' ? undefined : spec.holderIdentity;
+  };
+  const leads = ({ log }: OperatorProcess): boolean => log.includes('reconciling');
+  await using first = await OperatorProcess.start(cluster(), options);
+  await waitFor('a leader', () => (leads(first) ? true : undefined), { context: () => first.log });
+  const before = await waitFor('a holder', holder);
+  await using second = await OperatorProcess.start(cluster(), options);
+  await begin(client, 'led-first');
+  await endsOnce(client, 'led-first', () => first.log);
+  assert.equal(leads(second), false, second.log);
+  await first.end('SIGKILL');
+  const killed = performance.now();
+  await begin(client, 'led-second');
+  await waitFor('a successor', () => (leads(second) ? true : undefined), { timeoutMs: 20_000, context: () => second.log });
+  t.diagnostic(`takeover in ${((performance.now() - killed) / 1000).toFixed(1)} s`);
+  assert.notEqual(await holder(), before);
+  await endsOnce(client, 'led-second', () => second.log);
+});

@@ -1,0 +1,70 @@
+/** The operator as a process of this machine, and what its jobs need. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobStatus } from '../../operator/api/index.js';
+import type { ApiClient } from '../../operator/kube/index.js';
+import { packageFile } from '../../runtime/package-root.js';
+import type { Cluster } from './cluster/index.js';
+
+export class OperatorProcess implements AsyncDisposable {
+  readonly #child: ChildProcess;
+  #log = '';
+
+  private constructor(child: ChildProcess, show: boolean) {
+    this.#child = child;
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#log += text;
+      if (show) process.stderr.write(text);
+    });
+  }
+
+  static async start(
+    cluster: Cluster,
+    { show = false, args = [], server = cluster.url }: { show?: boolean; args?: readonly string[]; server?: string } = {},
+  ): Promise<OperatorProcess> {
+    const kubeconfig = await cluster.writeKubeconfig(`operator-${new URL(server).port}`, { server });
+    const addresses = ['--metrics-bind-address', '127.0.0.1:0', '--health-bind-address', '127.0.0.1:0'];
+    const all = [packageFile('dist/operator/main.js'), '--kubeconfig', kubeconfig, '--log-format', 'text', ...addresses, ...args];
+    return new OperatorProcess(spawn(process.execPath, all, { stdio: ['ignore', 'ignore', 'pipe'] }), show);
+  }
+
+  get log(): string {
+    return this.#log;
+  }
+
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      const exited = once(this.#child, 'exit');
+      this.#child.kill(signal);
+      await exited;
+    }
+    return this.#child.exitCode;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('SIGTERM');
+  }
+}
+
+/** A volume that claims without a class are bound to; @returns its directory on this machine. */
+export async function addVolume(cluster: Cluster, client: ApiClient, name: string): Promise<string> {
+  const path = join(cluster.directory, 'volumes', name);
+  await mkdir(path, { recursive: true });
+  await chmod(path, 0o777);
+  const spec = { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce', 'ReadWriteMany'], hostPath: { path } };
+  const body = { apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name }, spec };
+  await client.call({ verb: 'POST', path: '/api/v1/persistentvolumes', body, signal: AbortSignal.timeout(30_000) });
+  return path;
+}
+
+export async function createJob(client: ApiClient, namespace: string, job: object): Promise<void> {
+  const path = `/apis/sdxl.io/v1alpha1/namespaces/${namespace}/sdxljobs`;
+  await client.call({ verb: 'POST', path, body: job, signal: AbortSignal.timeout(30_000) });
+}
+
+export async function statusOf(client: ApiClient, namespace: string, name: string): Promise<JobStatus> {
+  const path = `/apis/sdxl.io/v1alpha1/namespaces/${namespace}/sdxljobs/${name}`;
+  return (await client.call<{ readonly status: JobStatus }>({ verb: 'GET', path, signal: AbortSignal.timeout(30_000) })).status;
+}
