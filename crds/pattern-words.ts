@@ -5,6 +5,7 @@ const words: Readonly<Record<string, string>> = {
   // spec
   '^[^\\x00-\\x1f\\x7f]+$': 'be a path without line breaks and other control characters',
   '^[0-9]{1,2}(\\.[0-9]{1,4})?$': 'be a decimal from 0 to 99.9999 with at most four digits behind the point',
+  '^(0(\\.[0-9]{1,4})?|1(\\.0{1,4})?)$': 'be a decimal from 0 to 1 with at most four digits behind the point',
   '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.png$':
     'end in .png, in lower case, with a name before it and without control characters',
   '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.safetensors$':

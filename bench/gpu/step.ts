@@ -63,7 +63,7 @@ const conditioning = {
     Float32Array.from({ length: batch * 6 }, (_, index) => [size, size, 0, 0, size, size][index % 6] ?? 0),
   ),
 };
-const schedule = model.parts.scheduler.setTimesteps(steps);
+const schedule = model.scheduler().setTimesteps(steps);
 const seconds: number[] = [];
 for (let run = 0; run <= runs; run++) {
   const generator = new Generator(BigInt(run));
@@ -78,7 +78,7 @@ for (let run = 0; run <= runs; run++) {
     schedule,
     generator,
     conditioning,
-    guidanceScale: guided ? 5 : undefined,
+    guidance: guided ? { scale: 5, rescale: 0 } : undefined,
     image: run,
     observer: (event) => {
       // The first image captures the graph.

@@ -39,7 +39,7 @@ export const sdxlJobSchema: StructuralSchema = {
       required: ['model', 'prompt'],
       'x-kubernetes-validations': [
         {
-          rule: 'self.model == oldSelf.model && self.prompt == oldSelf.prompt && self.height == oldSelf.height && self.width == oldSelf.width && self.numImages == oldSelf.numImages && self.seed == oldSelf.seed && self.numInferenceSteps == oldSelf.numInferenceSteps && self.guidanceScale == oldSelf.guidanceScale && self.scheduler == oldSelf.scheduler && self.parallelism == oldSelf.parallelism && self.backend == oldSelf.backend && self.dtype == oldSelf.dtype && self.output == oldSelf.output && self.rendezvousTimeoutSeconds == oldSelf.rendezvousTimeoutSeconds && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds && self.failurePolicy == oldSelf.failurePolicy && self.cleanPodPolicy == oldSelf.cleanPodPolicy && self.pods == oldSelf.pods && has(self.negativePrompt) == has(oldSelf.negativePrompt) && (!has(self.negativePrompt) || self.negativePrompt == oldSelf.negativePrompt) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds) && has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.accelerator) == has(oldSelf.accelerator) && (!has(self.accelerator) || self.accelerator == oldSelf.accelerator) && has(self.network) == has(oldSelf.network) && (!has(self.network) || self.network == oldSelf.network)',
+          rule: 'self.model == oldSelf.model && self.prompt == oldSelf.prompt && self.height == oldSelf.height && self.width == oldSelf.width && self.numImages == oldSelf.numImages && self.seed == oldSelf.seed && self.numInferenceSteps == oldSelf.numInferenceSteps && self.guidanceScale == oldSelf.guidanceScale && self.guidanceRescale == oldSelf.guidanceRescale && self.scheduler == oldSelf.scheduler && self.parallelism == oldSelf.parallelism && self.backend == oldSelf.backend && self.dtype == oldSelf.dtype && self.output == oldSelf.output && self.rendezvousTimeoutSeconds == oldSelf.rendezvousTimeoutSeconds && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds && self.failurePolicy == oldSelf.failurePolicy && self.cleanPodPolicy == oldSelf.cleanPodPolicy && self.pods == oldSelf.pods && has(self.negativePrompt) == has(oldSelf.negativePrompt) && (!has(self.negativePrompt) || self.negativePrompt == oldSelf.negativePrompt) && has(self.schedulerOptions) == has(oldSelf.schedulerOptions) && (!has(self.schedulerOptions) || self.schedulerOptions == oldSelf.schedulerOptions) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds) && has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.accelerator) == has(oldSelf.accelerator) && (!has(self.accelerator) || self.accelerator == oldSelf.accelerator) && has(self.network) == has(oldSelf.network) && (!has(self.network) || self.network == oldSelf.network)',
           message:
             'spec is immutable but for suspend, ttlSecondsAfterFinished and scheduling: create a job with another name, or delete this one first',
         },
@@ -103,6 +103,13 @@ export const sdxlJobSchema: StructuralSchema = {
           rule: "self.backend != 'Cuda' || self.dtype != 'Float32'",
           fieldPath: '.dtype',
           message: 'backend Cuda computes in Float16: set dtype to Float16 or Auto, or backend to Onnx',
+        },
+        {
+          rule: 'double(self.guidanceRescale) == 0.0 || double(self.guidanceScale) > 1.0',
+          fieldPath: '.guidanceRescale',
+          message: 'guidanceRescale has no effect unless guidanceScale is above 1',
+          messageExpression:
+            '\'guidanceRescale "%s" has no effect with guidanceScale "%s": raise guidanceScale above 1 or remove guidanceRescale\' .format([self.guidanceRescale, self.guidanceScale])',
         },
         {
           rule: 'self.seed + self.numImages - 1 <= 9007199254740991',
@@ -379,13 +386,119 @@ export const sdxlJobSchema: StructuralSchema = {
             'Weight of classifier-free guidance, a decimal number from 0 to 99.9999 written as a string. Up to 1 guidance is off, and each step computes one branch instead of two.',
           example: '5.0',
         },
+        guidanceRescale: {
+          type: 'string',
+          maxLength: 6,
+          pattern: '^(0(\\.[0-9]{1,4})?|1(\\.0{1,4})?)$',
+          default: '0.0',
+          description:
+            'How far guided predictions are scaled back to the spread of the conditional ones, a decimal number from 0 to 1 written as a string (Lin et al. 2023, section 3.4). It keeps models trained with zero terminal SNR from overexposure, usually with 0.7. Above 0 it needs guidanceScale above 1.',
+          example: '0.7',
+        },
         scheduler: {
           type: 'string',
-          enum: ['EulerDiscrete'],
+          enum: ['Auto', 'EulerDiscrete', 'EulerAncestralDiscrete', 'DDIM', 'DPMSolverMultistep', 'UniPCMultistep', 'LCM'],
           maxLength: 32,
-          default: 'EulerDiscrete',
+          default: 'Auto',
           description:
-            "The noise schedule's solver, by the name of its class in diffusers. Its betas and spacing are read from the model's `scheduler/scheduler_config.json`.",
+            "The sampler, by the name of its class in diffusers. `Auto` is the one that the model's `scheduler/scheduler_config.json` names. Another one takes that file's fields as far as it has them, and its own defaults where the file says nothing, as `from_config` does in diffusers.",
+        },
+        schedulerOptions: {
+          type: 'object',
+          description:
+            'Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides.',
+          properties: {
+            timestepSpacing: {
+              type: 'string',
+              enum: ['Leading', 'Trailing', 'Linspace'],
+              maxLength: 32,
+              description:
+                'How the steps are spread over the training schedule. Models distilled to few steps need `Trailing`. Left out, as in the file.',
+            },
+            stepsOffset: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 1000,
+              description: 'What is added to the timesteps of the leading spacing. Left out, as in the file.',
+            },
+            predictionType: {
+              type: 'string',
+              enum: ['Epsilon', 'VPrediction', 'Sample'],
+              maxLength: 32,
+              description: 'What the model predicts, which is how it was trained and no matter of taste. Left out, as in the file.',
+            },
+            rescaleBetasZeroSnr: {
+              type: 'boolean',
+              description:
+                'Whether the training schedule ends in pure noise, which is how the model was trained. Left out, as in the file.',
+            },
+            useKarrasSigmas: {
+              type: 'boolean',
+              description:
+                'Whether noise levels are those of Karras et al. 2022. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file.',
+            },
+            finalSigmasType: {
+              type: 'string',
+              enum: ['Zero', 'SigmaMin'],
+              maxLength: 32,
+              description:
+                "Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file.",
+            },
+            algorithmType: {
+              type: 'string',
+              enum: ['DPMSolverPlusPlus', 'SdeDPMSolverPlusPlus'],
+              maxLength: 32,
+              description:
+                'Whether DPMSolverMultistep follows the ordinary differential equation or the stochastic one, with new noise in each step. Left out, as in the file.',
+            },
+            solverType: {
+              type: 'string',
+              enum: ['Midpoint', 'Heun', 'Bh1', 'Bh2'],
+              maxLength: 32,
+              description:
+                'The second-order variant, `Midpoint` or `Heun` of DPMSolverMultistep, `Bh1` or `Bh2` of UniPCMultistep. Left out, as in the file.',
+            },
+            solverOrder: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 3,
+              description:
+                'How many predictions a step of DPMSolverMultistep or UniPCMultistep combines. 2 suits guidance; the stochastic variant has no 3. Left out, as in the file.',
+            },
+            lowerOrderFinal: {
+              type: 'boolean',
+              description:
+                'Whether the last steps of DPMSolverMultistep (below 15 steps) and UniPCMultistep are of lower order. Left out, as in the file.',
+            },
+            eulerAtFinal: {
+              type: 'boolean',
+              description: "Whether the last step of DPMSolverMultistep is Euler's. Left out, as in the file.",
+            },
+            setAlphaToOne: {
+              type: 'boolean',
+              description: 'Whether the last step of DDIM removes all noise. Left out, as in the file.',
+            },
+            clipSample: {
+              type: 'boolean',
+              description:
+                'Whether DDIM and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM clips unless the file or this field says false. Left out, as in the file.',
+              'x-kubernetes-validations': [
+                {
+                  rule: '!self',
+                  message: 'clipSample true is not supported, because it destroys latents: give false',
+                },
+              ],
+            },
+            originalInferenceSteps: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 1000,
+              description: 'The number of steps that a model was distilled from with LCM, the most it can make. Left out, as in the file.',
+            },
+          },
         },
         parallelism: {
           type: 'object',

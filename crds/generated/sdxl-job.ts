@@ -66,8 +66,12 @@ export interface SdxlJobSpec {
   readonly numInferenceSteps: number;
   /** Weight of classifier-free guidance, a decimal number from 0 to 99.9999 written as a string. Up to 1 guidance is off, and each step computes one branch instead of two. Default: "5.0". */
   readonly guidanceScale: string;
-  /** The noise schedule's solver, by the name of its class in diffusers. Its betas and spacing are read from the model's `scheduler/scheduler_config.json`. Default: "EulerDiscrete". */
-  readonly scheduler: 'EulerDiscrete';
+  /** How far guided predictions are scaled back to the spread of the conditional ones, a decimal number from 0 to 1 written as a string (Lin et al. 2023, section 3.4). It keeps models trained with zero terminal SNR from overexposure, usually with 0.7. Above 0 it needs guidanceScale above 1. Default: "0.0". */
+  readonly guidanceRescale: string;
+  /** The sampler, by the name of its class in diffusers. `Auto` is the one that the model's `scheduler/scheduler_config.json` names. Another one takes that file's fields as far as it has them, and its own defaults where the file says nothing, as `from_config` does in diffusers. Default: "Auto". */
+  readonly scheduler: 'Auto' | 'EulerDiscrete' | 'EulerAncestralDiscrete' | 'DDIM' | 'DPMSolverMultistep' | 'UniPCMultistep' | 'LCM';
+  /** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
+  readonly schedulerOptions?: SdxlJobSpecSchedulerOptions;
   /** How one image is spread over ranks. The job has cfgDegree x patchDegree ranks, each on its own device (or its share of the processors). */
   readonly parallelism: SdxlJobSpecParallelism;
   /** What executes the model; the same on every rank. `Cuda`: NVIDIA's libraries and own kernels on one GPU a rank. `Onnx`: ONNX Runtime on the processor. `Auto`: `Cuda` where there is an NVIDIA device, else `Onnx`. Default: "Auto". */
@@ -167,6 +171,38 @@ export interface SdxlJobSpecModelLora {
   readonly path: string;
   /** How much of the adapter, a decimal number from -99.9999 to 99.9999 written as a string. Default: "1.0". */
   readonly weight: string;
+}
+
+/** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
+export interface SdxlJobSpecSchedulerOptions {
+  /** How the steps are spread over the training schedule. Models distilled to few steps need `Trailing`. Left out, as in the file. */
+  readonly timestepSpacing?: 'Leading' | 'Trailing' | 'Linspace';
+  /** What is added to the timesteps of the leading spacing. Left out, as in the file. */
+  readonly stepsOffset?: number;
+  /** What the model predicts, which is how it was trained and no matter of taste. Left out, as in the file. */
+  readonly predictionType?: 'Epsilon' | 'VPrediction' | 'Sample';
+  /** Whether the training schedule ends in pure noise, which is how the model was trained. Left out, as in the file. */
+  readonly rescaleBetasZeroSnr?: boolean;
+  /** Whether noise levels are those of Karras et al. 2022. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
+  readonly useKarrasSigmas?: boolean;
+  /** Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
+  readonly finalSigmasType?: 'Zero' | 'SigmaMin';
+  /** Whether DPMSolverMultistep follows the ordinary differential equation or the stochastic one, with new noise in each step. Left out, as in the file. */
+  readonly algorithmType?: 'DPMSolverPlusPlus' | 'SdeDPMSolverPlusPlus';
+  /** The second-order variant, `Midpoint` or `Heun` of DPMSolverMultistep, `Bh1` or `Bh2` of UniPCMultistep. Left out, as in the file. */
+  readonly solverType?: 'Midpoint' | 'Heun' | 'Bh1' | 'Bh2';
+  /** How many predictions a step of DPMSolverMultistep or UniPCMultistep combines. 2 suits guidance; the stochastic variant has no 3. Left out, as in the file. */
+  readonly solverOrder?: number;
+  /** Whether the last steps of DPMSolverMultistep (below 15 steps) and UniPCMultistep are of lower order. Left out, as in the file. */
+  readonly lowerOrderFinal?: boolean;
+  /** Whether the last step of DPMSolverMultistep is Euler's. Left out, as in the file. */
+  readonly eulerAtFinal?: boolean;
+  /** Whether the last step of DDIM removes all noise. Left out, as in the file. */
+  readonly setAlphaToOne?: boolean;
+  /** Whether DDIM and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM clips unless the file or this field says false. Left out, as in the file. */
+  readonly clipSample?: boolean;
+  /** The number of steps that a model was distilled from with LCM, the most it can make. Left out, as in the file. */
+  readonly originalInferenceSteps?: number;
 }
 
 /** How one image is spread over ranks. The job has cfgDegree x patchDegree ranks, each on its own device (or its share of the processors). */

@@ -145,6 +145,10 @@ def load_component(module, name: str):
 
 def save_index():
     make_scheduler().save_pretrained(MODEL / "scheduler")
+    # As in SDXL's own file: what DDIM would do otherwise, clipping latents to -1 to 1, destroys them.
+    config = MODEL / "scheduler/scheduler_config.json"
+    fields = {**json.loads(config.read_text()), "clip_sample": False, "set_alpha_to_one": False}
+    config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
     index = {
         "_class_name": "StableDiffusionXLPipeline", "_diffusers_version": "0.36.0", "feature_extractor": [None, None],
         "force_zeros_for_empty_prompt": True, "image_encoder": [None, None],

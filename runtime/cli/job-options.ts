@@ -7,7 +7,7 @@ import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem } 
 import { SdxlError } from '../errors/index.js';
 import { localJob, type Environment, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
-import { integer, integerIn } from './numbers.js';
+import { field, integer, integerIn } from './numbers.js';
 
 /** One `--lora`. */
 interface LoraOption {
@@ -29,6 +29,9 @@ export interface JobOptions {
   readonly seed?: number;
   readonly numInferenceSteps?: number;
   readonly guidanceScale?: string;
+  readonly guidanceRescale?: string;
+  readonly scheduler?: string;
+  readonly schedulerOption?: Readonly<Record<string, string | number | boolean>>;
   readonly numImages?: number;
   readonly output?: string;
   readonly ranks?: number;
@@ -54,6 +57,9 @@ const jobOptionNames = [
   'seed',
   'numInferenceSteps',
   'guidanceScale',
+  'schedulerOption',
+  'scheduler',
+  'guidanceRescale',
   'numImages',
   'output',
   'ranks',
@@ -78,6 +84,8 @@ const optionOf: Readonly<Record<string, string>> = {
   'spec.seed': '--seed',
   'spec.numInferenceSteps': '--num-inference-steps',
   'spec.guidanceScale': '--guidance-scale',
+  'spec.guidanceRescale': '--guidance-rescale',
+  'spec.scheduler': '--scheduler',
   'spec.numImages': '--num-images',
   'spec.output.path': '--output',
   'spec.parallelism.cfgDegree': '--cfg-degree',
@@ -122,7 +130,10 @@ export function addImageOptions(command: Command): Command {
     .option('--negative-prompt <text>', 'what it must not show')
     .option('--seed <number>', 'seed of the noise, equal to that of a torch CPU generator (default: 0)', integer)
     .option('--num-inference-steps <count>', 'denoising steps (default: 50)', integer)
-    .option('--guidance-scale <number>', 'weight of the prompt; up to 1 guidance is off (default: 5.0)');
+    .option('--guidance-scale <number>', 'weight of the prompt; up to 1 guidance is off (default: 5.0)')
+    .option('--guidance-rescale <number>', 'how far guidance is scaled back, from 0 to 1 (default: 0.0)')
+    .option('--scheduler <name>', "sampler, such as DPMSolverMultistep (default: Auto, the model's own)")
+    .option('--scheduler-option <name=value>', 'field of scheduler_config.json, such as timestepSpacing=Trailing; may be repeated', field);
 }
 
 export function addBackendOption(command: Command): Command {
@@ -153,6 +164,9 @@ export function jobFromOptions(options: JobOptions, environment: Environment): L
     seed: options.seed,
     numInferenceSteps: options.numInferenceSteps,
     guidanceScale: options.guidanceScale,
+    guidanceRescale: options.guidanceRescale,
+    scheduler: options.scheduler,
+    schedulerOptions: options.schedulerOption,
     numImages: options.numImages,
     backend: options.backend,
     parallelism: { cfgDegree, patchDegree, mode: options.mode, warmupSteps: options.warmupSteps },
@@ -206,7 +220,7 @@ function named(problem: JobProblem, { size, height, width }: JobOptions): JobPro
     size !== undefined &&
     ((problem.path === 'spec.height' && height === undefined) || (problem.path === 'spec.width' && width === undefined));
   const option = fromSize ? '--size' : optionOf[problem.path.replace(/\[\d+\].*$/u, '')];
-  return { ...problem, path: option ?? problem.path };
+  return { ...problem, path: option ?? problem.path.replace(/^spec\.schedulerOptions\./u, '--scheduler-option ') };
 }
 
 function withoutUndefined(value: unknown): unknown {

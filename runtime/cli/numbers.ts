@@ -42,3 +42,15 @@ export function once(text: string, previous: string | undefined): string {
   if (previous !== undefined) throw new InvalidArgumentError(`it may be given once, and '${previous}' was given before.`);
   return text;
 }
+
+/** `name=value`, gathered: true, false and integers are such, anything else is text. */
+export function field(
+  text: string,
+  fields: Readonly<Record<string, string | number | boolean>> = {},
+): Record<string, string | number | boolean> {
+  const [, name, value = ''] = /^([A-Za-z][A-Za-z0-9]*)=(.*)$/su.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('a name, = and a value are expected.');
+  if (Object.hasOwn(fields, name)) throw new InvalidArgumentError(`${name} may be given once.`);
+  const parsed = value === 'true' || value === 'false' ? value === 'true' : /^-?\d{1,15}$/u.test(value) ? Number(value) : value;
+  return { ...fields, [name]: parsed };
+}

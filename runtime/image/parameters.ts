@@ -10,12 +10,16 @@ export interface ImageParameters {
   readonly seed: bigint;
   readonly numInferenceSteps: number;
   readonly guidanceScale: number;
+  /** Absent where predictions are not scaled back. */
+  readonly guidanceRescale?: number;
   readonly width: number;
   readonly height: number;
   /** How bands of rows learnt of each other where it was not synchronous: then the pixels depend on it, and on the number of bands. */
   readonly patches?: { readonly mode: string; readonly warmupSteps: number; readonly patchDegree: number };
   /** Class name of the scheduler. */
   readonly scheduler: string;
+  /** What the job said instead of the model's scheduler_config.json. */
+  readonly schedulerOptions?: Readonly<Record<string, string | number | boolean>>;
   /** The model as the user named it. */
   readonly model: string;
   readonly modelDigest?: string;
@@ -53,6 +57,7 @@ export function a1111Text(parameters: ImageParameters): string {
     ['Steps', numInferenceSteps],
     ['Sampler', samplerNames[scheduler] ?? scheduler],
     ['CFG scale', guidanceScale],
+    ['CFG Rescale φ', parameters.guidanceRescale],
     ['Seed', seed.toString()],
     ['Size', `${String(width)}x${String(height)}`],
     ['Model hash', modelDigest?.slice(0, 10)],
@@ -65,7 +70,14 @@ export function a1111Text(parameters: ImageParameters): string {
   return [prompt, ...negative, line].join('\n');
 }
 
-const samplerNames: Readonly<Record<string, string>> = { EulerDiscreteScheduler: 'Euler' };
+const samplerNames: Readonly<Record<string, string>> = {
+  EulerDiscreteScheduler: 'Euler',
+  EulerAncestralDiscreteScheduler: 'Euler a',
+  DDIMScheduler: 'DDIM',
+  DPMSolverMultistepScheduler: 'DPM++ 2M',
+  UniPCMultistepScheduler: 'UniPC',
+  LCMScheduler: 'LCM',
+};
 
 function quoted(value: string): string {
   return /[,:\n]/.test(value) ? JSON.stringify(value) : value;

@@ -5,6 +5,7 @@ import type { SdxlJobSpec } from '../../crds/index.js';
 import type { Mesh } from '../parallel/index.js';
 import type { JobRequest, ModelSource, PatchTiming } from '../pipeline/index.js';
 import type { LocalSpec } from './cluster-fields.js';
+import type { SchedulerChoice } from '../schedulers/index.js';
 
 export interface NamedJob {
   readonly name: string;
@@ -49,16 +50,44 @@ export function toJobRequest({ name, spec }: NamedJob): JobRequest {
     output: resolve(spec.output.path),
     first: {
       prompt: spec.prompt,
-      // The contract takes an empty negative prompt for none.
-      negativePrompt: spec.negativePrompt === '' ? undefined : spec.negativePrompt,
+      negativePrompt: spec.negativePrompt,
       height: spec.height,
       width: spec.width,
       numInferenceSteps: spec.numInferenceSteps,
       guidanceScale: Number(spec.guidanceScale),
+      guidanceRescale: Number(spec.guidanceRescale),
+      scheduler: schedulerChoice(spec),
       seed: BigInt(spec.seed),
       ...(patches === undefined ? {} : { patches }),
     },
   };
+}
+
+/** The contract's enum values as scheduler_config.json writes them. */
+const schedulerValues: Readonly<Record<string, string>> = {
+  Leading: 'leading',
+  Trailing: 'trailing',
+  Linspace: 'linspace',
+  Epsilon: 'epsilon',
+  VPrediction: 'v_prediction',
+  Sample: 'sample',
+  Zero: 'zero',
+  SigmaMin: 'sigma_min',
+  DPMSolverPlusPlus: 'dpmsolver++',
+  SdeDPMSolverPlusPlus: 'sde-dpmsolver++',
+  Midpoint: 'midpoint',
+  Heun: 'heun',
+  Bh1: 'bh1',
+  Bh2: 'bh2',
+};
+
+function schedulerChoice({ scheduler, schedulerOptions = {} }: SdxlJobSpec): SchedulerChoice {
+  const options = Object.entries<string | number | boolean>({ ...schedulerOptions }).map(([option, value]) => {
+    const written = typeof value === 'string' ? schedulerValues[value] : value;
+    if (written === undefined) throw new Error(`schedulerOptions.${option}: no value of scheduler_config.json stands for ${String(value)}`);
+    return [option, written] as const;
+  });
+  return { className: scheduler === 'Auto' ? undefined : `${scheduler}Scheduler`, options: Object.fromEntries(options) };
 }
 
 /** Digest of everything that decides what the ranks compute; what only places or times them may differ between machines. */

@@ -6,6 +6,7 @@ import type { Schedule } from '../schedulers/index.js';
 import type { Generator, Tensor } from '../tensor/index.js';
 import type { Conditioning } from './conditioning.js';
 import type { PipelineObserver } from './events.js';
+import type { Guidance } from './guidance.js';
 import type { PatchTiming } from './request.js';
 
 export interface DenoiseOptions {
@@ -19,7 +20,7 @@ export interface DenoiseOptions {
   readonly generator: Generator;
   readonly conditioning: Conditioning;
   /** Undefined: no guidance, one branch. */
-  readonly guidanceScale: number | undefined;
+  readonly guidance: Guidance | undefined;
   /** Number of the image in its job, for events. */
   readonly image: number;
   readonly observer: PipelineObserver;

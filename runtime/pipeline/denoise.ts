@@ -6,13 +6,14 @@ import { float32, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
 import { notFinite, type DenoiseOptions } from './denoise-options.js';
 import { denoiseOnDevice } from './device-denoise.js';
+import { guide } from './guidance.js';
 
 /** Latents `[1, c, h, w]` at the schedule's first noise level → latents without noise. Throws IMAGE_NOT_FINITE naming the step. */
 export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): Promise<Tensor<'f32'>> {
-  const { unet, mesh, patches, rank, schedule, generator, conditioning, guidanceScale, image, observer, signal, capture } = options;
-  // What is captured after each step is on the host.
-  if (unet.denoise !== undefined && patches === undefined && capture === undefined)
-    return denoiseOnDevice(latents, unet.denoise.bind(unet), options);
+  const { unet, mesh, patches, rank, schedule, generator, conditioning, guidance, image, observer, signal, capture } = options;
+  // What is captured after each step, and the spread by which guidance is scaled back, are taken on the host.
+  const onHost = patches !== undefined || capture !== undefined || (guidance?.rescale ?? 0) > 0;
+  if (unet.denoise !== undefined && !onHost) return denoiseOnDevice(latents, unet.denoise.bind(unet), options);
   const run = new LinearStepRun(schedule, generator);
   const localBranches = conditioning.encoder_hidden_states.shape[0] ?? 1;
   const steps = schedule.timesteps.length;
@@ -30,7 +31,7 @@ export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): 
     const kind: RunKind = isWarmup(index, patches?.warmupSteps ?? steps) ? 'fresh' : index + 1 < steps ? 'displaced' : 'last';
     const { outputs, timing } = await (displaced === undefined ? unet.run(inputs, signal) : displaced.run(inputs, kind, signal));
     const noise = joinBands(floatOutput(outputs, 'out_sample'), mesh);
-    const guided = guidanceScale === undefined ? noise.data : guide(noise, guidanceScale);
+    const guided = guidance === undefined ? noise.data : guide(noise, guidance);
     checkFinite(guided, index, steps);
     sample = run.step(guided, index, sample);
     capture?.(`latents.${String(index)}`, float32(latents.shape, Float32Array.from(sample)));
@@ -40,17 +41,6 @@ export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): 
   }
   await displaced?.end();
   return float32(latents.shape, sample);
-}
-
-/** unconditional + scale·(conditional − unconditional), rounded after each operation as float32 tensors are (Ho and Salimans 2022). */
-function guide(branches: Tensor<'f32'>, scale: number): Float32Array {
-  const half = branches.data.length / 2;
-  const factor = Math.fround(scale);
-  return Float32Array.from({ length: half }, (_, index) => {
-    const unconditional = branches.data[index] ?? 0;
-    const difference = Math.fround((branches.data[half + index] ?? 0) - unconditional);
-    return unconditional + Math.fround(factor * difference);
-  });
 }
 
 function repeatBatch(sample: Tensor<'f32'>, times: number): Tensor<'f32'> {

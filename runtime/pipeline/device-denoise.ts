@@ -11,7 +11,7 @@ export async function denoiseOnDevice(
   run: NonNullable<Executor['denoise']>,
   options: DenoiseOptions,
 ): Promise<Tensor<'f32'>> {
-  const { mesh, rank, schedule, generator, conditioning, guidanceScale, image, observer, unet, signal } = options;
+  const { mesh, rank, schedule, generator, conditioning, guidance, image, observer, unet, signal } = options;
   const steps = schedule.steps.length;
   const exchanges = unet.plan.steps.filter(({ kind }) => kind === 'exchange').length;
   const { latents: denoised, badStep } = await run(
@@ -21,7 +21,7 @@ export async function denoiseOnDevice(
       timesteps: schedule.timesteps,
       coefficients: Float32Array.from(schedule.steps.flatMap(coefficientsOf)),
       noises: schedule.steps.map((step) => drawNoise(step, generator, latents.data.length)),
-      guidanceScale,
+      guidanceScale: guidance?.scale,
       place: { cfg: mesh.cfg, patch: mesh.patch, patchIndex: placeInMesh(mesh, rank).patchIndex },
       onStep: (index, seconds) => {
         observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds: 0, exchanges, sentBytes: 0 });

@@ -81,12 +81,15 @@ async function writeOne(
 }
 
 function parametersOf(request: ImageRequest, { model, modelDigest, mesh }: JobOptions): ImageParameters {
-  const { negativePrompt, patches, ...rest } = request;
+  const { negativePrompt, guidanceRescale = 0, scheduler, patches, ...rest } = request;
+  const options = scheduler?.options ?? {};
   return {
     ...rest,
     ...(patches === undefined ? {} : { patches: { ...patches, patchDegree: mesh.patch } }),
     ...(negativePrompt === undefined ? {} : { negativePrompt }),
-    scheduler: model.parts.scheduler.className,
+    ...(guidanceRescale === 0 ? {} : { guidanceRescale }),
+    scheduler: model.scheduler(scheduler).className,
+    ...(Object.keys(options).length === 0 ? {} : { schedulerOptions: options }),
     model: model.parts.directory,
     modelDigest,
     ...(model.parts.loras.length === 0 ? {} : { loras: model.parts.loras }),

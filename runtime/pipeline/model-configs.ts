@@ -13,10 +13,11 @@ import {
   type UnetConfig,
   type VaeConfig,
 } from '../models/index.js';
-import { createScheduler, parseSchedulerConfig, type Scheduler } from '../schedulers/index.js';
+import { createScheduler, parseSchedulerConfig, type Scheduler, type SchedulerChoice } from '../schedulers/index.js';
 
 export interface ModelConfigs extends ComponentConfigs {
-  readonly scheduler: Scheduler;
+  /** The sampler of a job, from the model's config. Read only there: a model whose own sampler is not supported may do with another. */
+  readonly scheduler: (choice?: SchedulerChoice) => Scheduler;
   /** Whether an absent negative prompt means zero embeddings, rather than the empty prompt's. */
   readonly forceZerosForEmptyPrompt: boolean;
   /** Of every config's content. */
@@ -64,7 +65,8 @@ export async function readModelConfigs(directory: string | undefined, scheduleMa
   const textEncoder2 = parseClipTextConfig(clip2, join(source, configFiles.textEncoder2));
   const unet = parseUnetConfig(await config(configFiles.unet), join(source, configFiles.unet));
   const vae = parseVaeConfig(await config(configFiles.vae), join(source, configFiles.vae));
-  const scheduler = createScheduler(join(source, configFiles.scheduler), await config(configFiles.scheduler, scheduleMarks));
+  const schedulerConfig = await config(configFiles.scheduler, scheduleMarks);
+  const scheduler = (choice?: SchedulerChoice): Scheduler => createScheduler(join(source, configFiles.scheduler), schedulerConfig, choice);
   checkFit(source, textEncoder, textEncoder2, unet, vae);
   return { textEncoder, textEncoder2, unet, vae, scheduler, forceZerosForEmptyPrompt, digest: digest.digest('hex') };
 }

@@ -13,7 +13,7 @@ import {
   type DerivedWeightsOptions,
 } from '../formats/index.js';
 import { unetUnit, vaeScaleFactor, type ClipTextConfig, type UnetConfig, type VaeConfig } from '../models/index.js';
-import type { Scheduler } from '../schedulers/index.js';
+import type { Scheduler, SchedulerChoice } from '../schedulers/index.js';
 import { ClipTokenizer } from '../tokenizer/index.js';
 import { componentVariants, fileDigest, SafetensorsFile, WeightsDirectory, type WeightsStem } from '../weights/index.js';
 import { readModelConfigs, type ModelConfigs } from './model-configs.js';
@@ -32,7 +32,7 @@ interface ModelParts {
   readonly textEncoder2: TextEncoderParts;
   readonly unet: { readonly config: UnetConfig; readonly weights: WeightsDirectory };
   readonly vae: { readonly config: VaeConfig; readonly weights: WeightsDirectory };
-  readonly scheduler: Scheduler;
+  readonly scheduler: ModelConfigs['scheduler'];
   /** Whether an absent negative prompt means zero embeddings, rather than the empty prompt's. */
   readonly forceZerosForEmptyPrompt: boolean;
   /** Digest of every config and tokenizer file. */
@@ -100,6 +100,11 @@ export class Model implements AsyncDisposable {
       await Promise.all(opened.map((part) => part.close()));
       throw error;
     }
+  }
+
+  /** The sampler of a job. @throws SdxlError MODEL_UNSUPPORTED, JOB_INVALID naming the field that can't be honoured */
+  scheduler(choice?: SchedulerChoice): Scheduler {
+    return this.parts.scheduler(choice);
   }
 
   /** Pixels per latent element along a side. */

@@ -81,7 +81,7 @@ export class Pipeline {
     };
 
     const conditions = await staged('encode', () => this.#encode(request, guided, signal));
-    const schedule = model.parts.scheduler.setTimesteps(request.numInferenceSteps);
+    const schedule = model.scheduler(request.scheduler).setTimesteps(request.numInferenceSteps);
     const generator = new Generator(request.seed);
     const factor = model.vaeScaleFactor;
     const shape = [1, model.parts.unet.config.inChannels, request.height / factor, request.width / factor];
@@ -102,7 +102,7 @@ export class Pipeline {
         schedule,
         generator,
         conditioning: conditions,
-        guidanceScale: guided ? request.guidanceScale : undefined,
+        guidance: guided ? { scale: request.guidanceScale, rescale: request.guidanceRescale ?? 0 } : undefined,
         image,
         observer,
         signal,
@@ -166,6 +166,6 @@ export function checkRequest(model: Model, request: ImageRequest, mesh: Mesh): v
       fields: { cfg: mesh.cfg, guidanceScale: request.guidanceScale },
     });
   }
-  // Refused early where the schedule does not have that many steps.
-  model.parts.scheduler.setTimesteps(request.numInferenceSteps);
+  // Refused early where the sampler does not have such options or that many steps.
+  model.scheduler(request.scheduler).setTimesteps(request.numInferenceSteps);
 }

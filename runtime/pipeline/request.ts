@@ -1,4 +1,5 @@
 import type { PatchMode } from '../parallel/index.js';
+import type { SchedulerChoice } from '../schedulers/index.js';
 
 /** When bands of rows learn of each other; see parallel/displacement.ts. */
 export interface PatchTiming {
@@ -18,6 +19,10 @@ export interface ImageRequest {
   readonly numInferenceSteps: number;
   /** Classifier-free guidance acts above 1. */
   readonly guidanceScale: number;
+  /** From 0, the default, to 1: how far guided predictions are scaled back to the spread of the conditional ones. */
+  readonly guidanceRescale?: number | undefined;
+  /** Undefined: the model's own. */
+  readonly scheduler?: SchedulerChoice | undefined;
   /** 0 … 2⁶⁴ − 1. */
   readonly seed: bigint;
   /** Undefined: every step is synchronous, and the image that of one rank. */

@@ -43,13 +43,16 @@ const foreignFields: ReadonlySet<string> = new Set([
 ]);
 
 export class ConfigReader {
-  readonly file: string;
+  readonly #file: string;
   readonly #fields: Readonly<Record<string, unknown>>;
+  readonly #options: ReadonlyMap<string, unknown>;
   readonly #read = new Set<string>();
 
-  constructor(file: string, fields: Readonly<Record<string, unknown>>) {
-    this.file = file;
-    this.#fields = fields;
+  /** @param options Fields of the job that stand for the file's, by the file's names. */
+  constructor(file: string, fields: Readonly<Record<string, unknown>>, options: ReadonlyMap<string, unknown>) {
+    this.#file = file;
+    this.#fields = { ...fields, ...Object.fromEntries(options) };
+    this.#options = options;
   }
 
   /** null counts as absent, as in diffusers. */
@@ -117,16 +120,33 @@ export class ConfigReader {
     if (value !== undefined) this.#refuse(key, value, 'null');
   }
 
-  /** Call last. Fields that begin with an underscore describe the file, not the sampler. */
+  /** Call last. Fields that begin with an underscore describe the file, not the sampler. An option must be read, even if the file may carry it. */
   requireAllRead(): void {
-    const left = Object.keys(this.#fields).find((key) => !this.#read.has(key) && !foreignFields.has(key) && !key.startsWith('_'));
+    const unread = Object.keys(this.#fields).filter((key) => !this.#read.has(key));
+    const left = unread.find((key) => this.#options.has(key) || (!foreignFields.has(key) && !key.startsWith('_')));
     if (left !== undefined) this.#refuse(left, this.#fields[left], 'no such field');
   }
 
   #refuse(field: string, value: unknown, allowed: string): never {
     const shown = value === undefined ? 'nothing' : JSON.stringify(value);
-    throw new SdxlError('MODEL_UNSUPPORTED', `${this.file}: ${field} is ${shown}; supported: ${allowed}`, {
-      fields: { file: this.file, field, value: shown, allowed },
+    if (this.#options.has(field)) {
+      const option = `schedulerOptions.${camelCase(field)}`;
+      const sampler = String(this.#fields['_class_name']);
+      throw new SdxlError('JOB_INVALID', `${option} is ${shown}; ${sampler} supports: ${allowed}`, {
+        fields: { field: option, value: shown, allowed },
+      });
+    }
+    throw new SdxlError('MODEL_UNSUPPORTED', `${this.#file}: ${field} is ${shown}; supported: ${allowed}`, {
+      fields: { file: this.#file, field, value: shown, allowed },
     });
   }
+}
+
+/** `solverOrder` → `solver_order`. */
+export function snakeCase(name: string): string {
+  return name.replaceAll(/[A-Z]/gu, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function camelCase(name: string): string {
+  return name.replaceAll(/_([a-z0-9])/gu, (_, letter: string) => letter.toUpperCase());
 }

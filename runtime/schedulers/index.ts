@@ -4,5 +4,5 @@
  * Knows nothing of models, guidance, latents' layout or devices.
  */
 export { drawNoise, historyLength, LinearStepRun, type ConvertedWeights, type LinearStep } from './linear-step.js';
-export { createScheduler, openScheduler, parseSchedulerConfig, supportedSchedulers } from './open-scheduler.js';
+export { createScheduler, openScheduler, parseSchedulerConfig, supportedSchedulers, type SchedulerChoice } from './open-scheduler.js';
 export type { Schedule, Scheduler } from './scheduler.js';

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
-import { ConfigReader } from './config-reader.js';
+import { ConfigReader, snakeCase } from './config-reader.js';
 import { openDdim } from './ddim.js';
 import { openDpmSolverMultistep } from './dpm-solver-multistep.js';
 import { openEulerAncestralDiscrete } from './euler-ancestral-discrete.js';
@@ -47,12 +47,20 @@ export function parseSchedulerConfig(text: string): unknown {
   return JSON.parse(text.replaceAll(stringsAndInfinities, (found) => (found === '-Infinity' ? '"-Infinity"' : found)));
 }
 
+/** What a job says about its sampler. */
+export interface SchedulerChoice {
+  /** The class in diffusers; undefined: the one that the file names. */
+  readonly className?: string | undefined;
+  /** Fields to take instead of the file's: the file's names in camelCase, the file's values. */
+  readonly options?: Readonly<Record<string, string | number | boolean>> | undefined;
+}
+
 /**
- * Makes the scheduler of a parsed configuration; `file` is what errors name. `className` takes another class than the file's with the
- * file's fields, as diffusers' `from_config` does: fields that class does not have are left, fields it has and the file has not take
- * its defaults.
+ * Makes the scheduler of a parsed configuration; `file` is what errors name. Another class than the file's takes the file's fields as
+ * diffusers' `from_config` does: fields that class does not have are left, fields it has and the file has not take its defaults.
+ * @throws SdxlError MODEL_UNSUPPORTED naming the file's field, JOB_INVALID naming the option
  */
-export function createScheduler(file: string, document: unknown, className?: string): Scheduler {
+export function createScheduler(file: string, document: unknown, { className, options = {} }: SchedulerChoice = {}): Scheduler {
   const fields: Record<string, unknown> = typeof document === 'object' && document !== null ? { ...document } : {};
   const name = className ?? fields['_class_name'];
   const make = typeof name === 'string' && Object.hasOwn(schedulers, name) ? schedulers[name] : undefined;
@@ -66,7 +74,9 @@ export function createScheduler(file: string, document: unknown, className?: str
   // Fields that the file's author left to the defaults of the class it was saved from.
   const defaulted: unknown = fields['_use_default_values'];
   const left: readonly unknown[] = Array.isArray(defaulted) ? defaulted : [];
-  const reader = new ConfigReader(file, Object.fromEntries(Object.entries(fields).filter(([field]) => !left.includes(field))));
+  const given = Object.fromEntries(Object.entries(fields).filter(([field]) => !left.includes(field)));
+  const optionFields = new Map(Object.entries(options).map(([option, value]) => [snakeCase(option), value]));
+  const reader = new ConfigReader(file, { ...given, _class_name: name }, optionFields);
   const scheduler = make(reader);
   reader.requireAllRead();
   return scheduler;

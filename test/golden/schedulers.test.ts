@@ -48,7 +48,7 @@ describe('levels', () => {
   for (const [name, golden] of Object.entries(goldens)) {
     const { class: className, config, runs } = golden;
     it(`${name}: ${runs.map((run) => String(run.steps)).join(', ')} steps`, () => {
-      const scheduler = createScheduler('test', { ...base, ...config }, className);
+      const scheduler = createScheduler('test', { ...base, ...config }, { className });
       assert.equal(scheduler.className, className);
       // Euler's Karras timesteps are fractional: they come from logarithms of the noise levels.
       const timestepTolerance = 'use_karras_sigmas' in config && className === 'EulerDiscreteScheduler' ? 1e-5 : 0;
@@ -75,7 +75,7 @@ describe('trajectories', () => {
     const { class: className, config } = golden;
     const tolerance = sampleTolerance(golden);
     it(`${name}: 1, 2, 10, 25 steps`, (t) => {
-      const scheduler = createScheduler('test', { ...base, ...config }, className);
+      const scheduler = createScheduler('test', { ...base, ...config }, { className });
       let worst = 0;
       for (const count of [1, 2, 10, 25]) {
         const rows = (key: string): Float32Array => trajectories[`${name}.${String(count)}.${key}`]?.data ?? assert.fail(key);

@@ -190,7 +190,10 @@ test('other classes are refused with the list of those supported', () => {
       failure('MODEL_UNSUPPORTED', new RegExp(`_class_name is .*; supported: ${supportedSchedulers.join(', ')}`)),
     );
   }
-  assert.throws(() => createScheduler('f', sdxl, 'HeunDiscreteScheduler'), failure('MODEL_UNSUPPORTED', /"HeunDiscreteScheduler"/));
+  assert.throws(
+    () => createScheduler('f', sdxl, { className: 'HeunDiscreteScheduler' }),
+    failure('MODEL_UNSUPPORTED', /"HeunDiscreteScheduler"/),
+  );
   assert.deepEqual(supportedSchedulers, [
     'EulerDiscreteScheduler',
     'EulerAncestralDiscreteScheduler',
@@ -203,16 +206,42 @@ test('other classes are refused with the list of those supported', () => {
 
 test("another class takes the file's fields, without those its author left to the defaults of the class it was", () => {
   const file = { ...sdxl, timestep_spacing: 'trailing', use_karras_sigmas: true, interpolation_type: 'log_linear' };
-  const ancestral = createScheduler('f', file, 'EulerAncestralDiscreteScheduler');
+  const ancestral = createScheduler('f', file, { className: 'EulerAncestralDiscreteScheduler' });
   assert.equal(ancestral.className, 'EulerAncestralDiscreteScheduler');
   assert.equal(ancestral.setTimesteps(4).timesteps[0], 999);
   // DPM-Solver's own default is linspace, over one timestep more.
   const fresh = createScheduler(
     'f',
     { ...file, _use_default_values: ['timestep_spacing', 'use_karras_sigmas'] },
-    'DPMSolverMultistepScheduler',
+    { className: 'DPMSolverMultistepScheduler' },
   );
   assert.deepEqual(fresh.setTimesteps(2).timesteps, Float32Array.of(999, 500));
+});
+
+test("a job's options stand for the file's fields, and each must be read", () => {
+  const options = { timestepSpacing: 'trailing', useKarrasSigmas: true, algorithmType: 'sde-dpmsolver++' };
+  const className = 'DPMSolverMultistepScheduler';
+  const file = {
+    ...sdxl,
+    _class_name: className,
+    timestep_spacing: 'trailing',
+    use_karras_sigmas: true,
+    algorithm_type: 'sde-dpmsolver++',
+  };
+  assert.deepEqual(createScheduler('f', sdxl, { className, options }).setTimesteps(8), createScheduler('f', file).setTimesteps(8));
+  assert.throws(
+    () => createScheduler('f', sdxl, { options: { solverOrder: 2 } }),
+    failure('JOB_INVALID', /^schedulerOptions\.solverOrder is 2; EulerDiscreteScheduler supports: no such field$/),
+  );
+  assert.throws(
+    () => createScheduler('f', sdxl, { className, options: { ...options, solverOrder: 3 } }),
+    failure('JOB_INVALID', /^schedulerOptions\.solverOrder is 3; DPMSolverMultistepScheduler supports: an integer from 1 to 2$/),
+  );
+  // What a job says does not excuse what the file says.
+  assert.throws(
+    () => createScheduler('f', { ...sdxl, trained_betas: [0.1] }, { options: { timestepSpacing: 'trailing' } }),
+    failure('MODEL_UNSUPPORTED', /^f: trained_betas/),
+  );
 });
 
 test('an unclipped lambda_min_clipped as Python writes it', () => {
@@ -238,7 +267,7 @@ const finite: [className: string, config: object, steps: number, message: RegExp
 ];
 for (const [className, config, steps, message] of finite) {
   test(`refused: ${className} ${JSON.stringify(config)} in ${String(steps)} steps`, () => {
-    const scheduler = createScheduler('f', { ...sdxl, ...config }, className);
+    const scheduler = createScheduler('f', { ...sdxl, ...config }, { className });
     assert.throws(() => scheduler.setTimesteps(steps), failure('JOB_INVALID', message));
   });
 }
@@ -259,7 +288,7 @@ test('buffers with the weight 0 are not read, missing ones are told', () => {
 
 test('how much history each sampler reads', () => {
   const read = (className: string, config: object = {}): number =>
-    historyLength(createScheduler('f', { ...sdxl, clip_sample: false, ...config }, className).setTimesteps(10).steps);
+    historyLength(createScheduler('f', { ...sdxl, clip_sample: false, ...config }, { className }).setTimesteps(10).steps);
   assert.equal(read('EulerDiscreteScheduler'), 0);
   assert.equal(read('DPMSolverMultistepScheduler'), 1);
   assert.equal(read('DPMSolverMultistepScheduler', { solver_order: 3 }), 2);
