@@ -23,6 +23,8 @@ suite('on an API server', { skip }, () => {
 
   before(async () => {
     admin = await Administrator.of(cluster());
+    // No controller runs here that would make it, and pods are refused without one.
+    await admin.kubectl('create', 'serviceaccount', 'default');
   });
 
   test('the chart installs, keeps its key over an upgrade, and leaves the CRD behind', async () => {
