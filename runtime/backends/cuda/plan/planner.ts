@@ -493,7 +493,7 @@ class Planner {
         return;
       }
       const from = this.#dense(source, node);
-      const axis = payload.kind === 'allGather' ? payload.axis : undefined;
+      const axis = { allGather: 'axis' in payload ? payload.axis : 0, moments: 0, neighbors: undefined }[payload.kind];
       const to = this.#result(output, from.type, axis === undefined ? from.shape : from.shape.with(axis, (from.shape[axis] ?? 1) * ranks));
       moves.push({ payload, from, to });
     });
