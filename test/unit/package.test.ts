@@ -1,7 +1,7 @@
 /** What `npm pack` would ship: everything that the compiled code reads, and nothing else. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
@@ -25,6 +25,7 @@ test('the package holds what its code reads', async () => {
     'runtime/backends/onnx/onnx.proto',
     'runtime/collectives/grpc/communicator.proto',
     'models/tiny-sdxl/model_index.json',
+    ...(await readdir('runtime/backends/cuda/kernels')).map((name) => `runtime/backends/cuda/kernels/${name}`),
   ]) {
     assert.ok(paths.has(path), `${path} is not in the package`);
   }
