@@ -39,7 +39,7 @@ export const sdxlJobSchema: StructuralSchema = {
       required: ['model', 'prompt'],
       'x-kubernetes-validations': [
         {
-          rule: 'self.model == oldSelf.model && self.prompt == oldSelf.prompt && self.height == oldSelf.height && self.width == oldSelf.width && self.numImages == oldSelf.numImages && self.seed == oldSelf.seed && self.numInferenceSteps == oldSelf.numInferenceSteps && self.guidanceScale == oldSelf.guidanceScale && self.guidanceRescale == oldSelf.guidanceRescale && self.scheduler == oldSelf.scheduler && self.parallelism == oldSelf.parallelism && self.backend == oldSelf.backend && self.dtype == oldSelf.dtype && self.output == oldSelf.output && self.rendezvousTimeoutSeconds == oldSelf.rendezvousTimeoutSeconds && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds && self.failurePolicy == oldSelf.failurePolicy && self.cleanPodPolicy == oldSelf.cleanPodPolicy && self.pods == oldSelf.pods && has(self.negativePrompt) == has(oldSelf.negativePrompt) && (!has(self.negativePrompt) || self.negativePrompt == oldSelf.negativePrompt) && has(self.schedulerOptions) == has(oldSelf.schedulerOptions) && (!has(self.schedulerOptions) || self.schedulerOptions == oldSelf.schedulerOptions) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds) && has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.accelerator) == has(oldSelf.accelerator) && (!has(self.accelerator) || self.accelerator == oldSelf.accelerator) && has(self.network) == has(oldSelf.network) && (!has(self.network) || self.network == oldSelf.network)',
+          rule: 'self.model == oldSelf.model && self.prompt == oldSelf.prompt && self.clipSkip == oldSelf.clipSkip && self.height == oldSelf.height && self.width == oldSelf.width && self.numImages == oldSelf.numImages && self.seed == oldSelf.seed && self.numInferenceSteps == oldSelf.numInferenceSteps && self.guidanceScale == oldSelf.guidanceScale && self.guidanceRescale == oldSelf.guidanceRescale && self.scheduler == oldSelf.scheduler && self.parallelism == oldSelf.parallelism && self.backend == oldSelf.backend && self.dtype == oldSelf.dtype && self.output == oldSelf.output && self.rendezvousTimeoutSeconds == oldSelf.rendezvousTimeoutSeconds && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds && self.failurePolicy == oldSelf.failurePolicy && self.cleanPodPolicy == oldSelf.cleanPodPolicy && self.pods == oldSelf.pods && has(self.negativePrompt) == has(oldSelf.negativePrompt) && (!has(self.negativePrompt) || self.negativePrompt == oldSelf.negativePrompt) && has(self.prompt2) == has(oldSelf.prompt2) && (!has(self.prompt2) || self.prompt2 == oldSelf.prompt2) && has(self.negativePrompt2) == has(oldSelf.negativePrompt2) && (!has(self.negativePrompt2) || self.negativePrompt2 == oldSelf.negativePrompt2) && has(self.originalSize) == has(oldSelf.originalSize) && (!has(self.originalSize) || self.originalSize == oldSelf.originalSize) && has(self.cropsCoordsTopLeft) == has(oldSelf.cropsCoordsTopLeft) && (!has(self.cropsCoordsTopLeft) || self.cropsCoordsTopLeft == oldSelf.cropsCoordsTopLeft) && has(self.targetSize) == has(oldSelf.targetSize) && (!has(self.targetSize) || self.targetSize == oldSelf.targetSize) && has(self.negativeOriginalSize) == has(oldSelf.negativeOriginalSize) && (!has(self.negativeOriginalSize) || self.negativeOriginalSize == oldSelf.negativeOriginalSize) && has(self.negativeCropsCoordsTopLeft) == has(oldSelf.negativeCropsCoordsTopLeft) && (!has(self.negativeCropsCoordsTopLeft) || self.negativeCropsCoordsTopLeft == oldSelf.negativeCropsCoordsTopLeft) && has(self.negativeTargetSize) == has(oldSelf.negativeTargetSize) && (!has(self.negativeTargetSize) || self.negativeTargetSize == oldSelf.negativeTargetSize) && has(self.schedulerOptions) == has(oldSelf.schedulerOptions) && (!has(self.schedulerOptions) || self.schedulerOptions == oldSelf.schedulerOptions) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds) && has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.accelerator) == has(oldSelf.accelerator) && (!has(self.accelerator) || self.accelerator == oldSelf.accelerator) && has(self.network) == has(oldSelf.network) && (!has(self.network) || self.network == oldSelf.network)',
           message:
             'spec is immutable but for suspend, ttlSecondsAfterFinished and scheduling: create a job with another name, or delete this one first',
         },
@@ -93,6 +93,34 @@ export const sdxlJobSchema: StructuralSchema = {
           message: 'negativePrompt has no effect unless guidanceScale is above 1',
           messageExpression:
             '\'negativePrompt has no effect with guidanceScale "%s": raise guidanceScale above 1 or remove negativePrompt\' .format([self.guidanceScale])',
+        },
+        {
+          rule: '!has(self.negativePrompt2) || has(self.negativePrompt)',
+          fieldPath: '.negativePrompt2',
+          message:
+            'negativePrompt2 needs negativePrompt, what the first text encoder is told: give it too, empty if need be, or remove negativePrompt2',
+        },
+        {
+          rule: '!has(self.negativeOriginalSize) || has(self.negativeTargetSize)',
+          fieldPath: '.negativeOriginalSize',
+          message: 'negativeOriginalSize has no effect without negativeTargetSize: give both or neither',
+        },
+        {
+          rule: '!has(self.negativeTargetSize) || has(self.negativeOriginalSize)',
+          fieldPath: '.negativeTargetSize',
+          message: 'negativeTargetSize has no effect without negativeOriginalSize: give both or neither',
+        },
+        {
+          rule: '!has(self.negativeCropsCoordsTopLeft) || has(self.negativeOriginalSize)',
+          fieldPath: '.negativeCropsCoordsTopLeft',
+          message: 'negativeCropsCoordsTopLeft has no effect without negativeOriginalSize and negativeTargetSize: give both or remove it',
+        },
+        {
+          rule: '!has(self.negativeOriginalSize) || double(self.guidanceScale) > 1.0',
+          fieldPath: '.negativeOriginalSize',
+          message: 'negativeOriginalSize has no effect unless guidanceScale is above 1',
+          messageExpression:
+            '\'negativeOriginalSize has no effect with guidanceScale "%s": raise guidanceScale above 1 or remove the negative sizes\' .format([self.guidanceScale])',
         },
         {
           rule: "self.backend != 'Onnx' || self.dtype != 'Float16'",
@@ -325,11 +353,33 @@ export const sdxlJobSchema: StructuralSchema = {
           description: 'What the images show. Given to both text encoders.',
           example: 'flowers, rabbit',
         },
+        prompt2: {
+          type: 'string',
+          minLength: 1,
+          maxLength: 4096,
+          description: 'What the second text encoder is told instead of prompt. Left out, it is told the same.',
+          example: 'oil painting',
+        },
         negativePrompt: {
           type: 'string',
           maxLength: 4096,
           description:
             "What the images must not show. Left out, guidance starts from the model's unconditional embedding, zeros where its `model_index.json` has `force_zeros_for_empty_prompt`; an empty text is encoded like any other. Needs guidanceScale above 1.",
+        },
+        negativePrompt2: {
+          type: 'string',
+          minLength: 1,
+          maxLength: 4096,
+          description: 'What the second text encoder is told instead of negativePrompt, which it needs. Left out, it is told the same.',
+        },
+        clipSkip: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 0,
+          maximum: 11,
+          default: 0,
+          description:
+            'How many layers of both text encoders to leave out at their end, beyond the last one, which SDXL never uses. Counts as `clip_skip` does in diffusers: the negative and the pooled prompt are those of all layers. At most one less than the smaller encoder has layers, 11 for SDXL base.',
         },
         height: {
           type: 'integer',
@@ -349,6 +399,148 @@ export const sdxlJobSchema: StructuralSchema = {
           multipleOf: 32,
           default: 1024,
           description: 'Width of each image in pixels. A multiple of 32.',
+        },
+        originalSize: {
+          type: 'object',
+          required: ['height', 'width'],
+          description:
+            "Size that a training picture is said to have had before it was scaled to targetSize; a small one makes images look scaled up (Podell et al. 2023, section 2.2). Left out, the image's own.",
+          properties: {
+            height: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+            width: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+          },
+        },
+        cropsCoordsTopLeft: {
+          type: 'object',
+          required: ['top', 'left'],
+          description: 'Where a training picture is said to have been cropped; 0, 0 makes well-centred images. Left out, 0 and 0.',
+          properties: {
+            top: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 16384,
+              description: 'Rows above the crop.',
+              example: 0,
+            },
+            left: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 16384,
+              description: 'Columns left of the crop.',
+              example: 0,
+            },
+          },
+        },
+        targetSize: {
+          type: 'object',
+          required: ['height', 'width'],
+          description: "Size that a training picture is said to have been scaled to. Left out, the image's own.",
+          properties: {
+            height: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+            width: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+          },
+        },
+        negativeOriginalSize: {
+          type: 'object',
+          required: ['height', 'width'],
+          description:
+            'The originalSize that images must not look like. Needs negativeTargetSize and guidanceScale above 1. Left out, the negative branch has the sizes of the other one.',
+          properties: {
+            height: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+            width: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+          },
+        },
+        negativeCropsCoordsTopLeft: {
+          type: 'object',
+          required: ['top', 'left'],
+          description:
+            'The cropsCoordsTopLeft that images must not look like. Needs negativeOriginalSize and negativeTargetSize. Left out, 0 and 0 where these two are given.',
+          properties: {
+            top: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 16384,
+              description: 'Rows above the crop.',
+              example: 0,
+            },
+            left: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 0,
+              maximum: 16384,
+              description: 'Columns left of the crop.',
+              example: 0,
+            },
+          },
+        },
+        negativeTargetSize: {
+          type: 'object',
+          required: ['height', 'width'],
+          description:
+            'The targetSize that images must not look like. Needs negativeOriginalSize. Left out, the negative branch has the sizes of the other one.',
+          properties: {
+            height: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+            width: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 16384,
+              description: 'Pixels.',
+              example: 1024,
+            },
+          },
         },
         numImages: {
           type: 'integer',

@@ -52,12 +52,30 @@ export interface SdxlJobSpec {
   readonly model: SdxlJobSpecModel;
   /** What the images show. Given to both text encoders. */
   readonly prompt: string;
+  /** What the second text encoder is told instead of prompt. Left out, it is told the same. */
+  readonly prompt2?: string;
   /** What the images must not show. Left out, guidance starts from the model's unconditional embedding, zeros where its `model_index.json` has `force_zeros_for_empty_prompt`; an empty text is encoded like any other. Needs guidanceScale above 1. */
   readonly negativePrompt?: string;
+  /** What the second text encoder is told instead of negativePrompt, which it needs. Left out, it is told the same. */
+  readonly negativePrompt2?: string;
+  /** How many layers of both text encoders to leave out at their end, beyond the last one, which SDXL never uses. Counts as `clip_skip` does in diffusers: the negative and the pooled prompt are those of all layers. At most one less than the smaller encoder has layers, 11 for SDXL base. Default: 0. */
+  readonly clipSkip: number;
   /** Height of each image in pixels. A multiple of 32 x patchDegree, so that every rank has equally many rows at each level of the UNet. Default: 1024. */
   readonly height: number;
   /** Width of each image in pixels. A multiple of 32. Default: 1024. */
   readonly width: number;
+  /** Size that a training picture is said to have had before it was scaled to targetSize; a small one makes images look scaled up (Podell et al. 2023, section 2.2). Left out, the image's own. */
+  readonly originalSize?: SdxlJobSpecOriginalSize;
+  /** Where a training picture is said to have been cropped; 0, 0 makes well-centred images. Left out, 0 and 0. */
+  readonly cropsCoordsTopLeft?: SdxlJobSpecCropsCoordsTopLeft;
+  /** Size that a training picture is said to have been scaled to. Left out, the image's own. */
+  readonly targetSize?: SdxlJobSpecTargetSize;
+  /** The originalSize that images must not look like. Needs negativeTargetSize and guidanceScale above 1. Left out, the negative branch has the sizes of the other one. */
+  readonly negativeOriginalSize?: SdxlJobSpecNegativeOriginalSize;
+  /** The cropsCoordsTopLeft that images must not look like. Needs negativeOriginalSize and negativeTargetSize. Left out, 0 and 0 where these two are given. */
+  readonly negativeCropsCoordsTopLeft?: SdxlJobSpecNegativeCropsCoordsTopLeft;
+  /** The targetSize that images must not look like. Needs negativeOriginalSize. Left out, the negative branch has the sizes of the other one. */
+  readonly negativeTargetSize?: SdxlJobSpecNegativeTargetSize;
   /** How many images to make. Image i (from 0) uses seed + i, so its pixels depend on neither the others nor their number. Default: 1. */
   readonly numImages: number;
   /** Seed of the first image's noise, which equals that of a torch CPU generator with the same seed. At most 2^53 - 1, the largest integer that every JSON reader keeps exactly; so is seed + numImages - 1. Default: 0. */
@@ -171,6 +189,54 @@ export interface SdxlJobSpecModelLora {
   readonly path: string;
   /** How much of the adapter, a decimal number from -99.9999 to 99.9999 written as a string. Default: "1.0". */
   readonly weight: string;
+}
+
+/** Size that a training picture is said to have had before it was scaled to targetSize; a small one makes images look scaled up (Podell et al. 2023, section 2.2). Left out, the image's own. */
+export interface SdxlJobSpecOriginalSize {
+  /** Pixels. */
+  readonly height: number;
+  /** Pixels. */
+  readonly width: number;
+}
+
+/** Where a training picture is said to have been cropped; 0, 0 makes well-centred images. Left out, 0 and 0. */
+export interface SdxlJobSpecCropsCoordsTopLeft {
+  /** Rows above the crop. */
+  readonly top: number;
+  /** Columns left of the crop. */
+  readonly left: number;
+}
+
+/** Size that a training picture is said to have been scaled to. Left out, the image's own. */
+export interface SdxlJobSpecTargetSize {
+  /** Pixels. */
+  readonly height: number;
+  /** Pixels. */
+  readonly width: number;
+}
+
+/** The originalSize that images must not look like. Needs negativeTargetSize and guidanceScale above 1. Left out, the negative branch has the sizes of the other one. */
+export interface SdxlJobSpecNegativeOriginalSize {
+  /** Pixels. */
+  readonly height: number;
+  /** Pixels. */
+  readonly width: number;
+}
+
+/** The cropsCoordsTopLeft that images must not look like. Needs negativeOriginalSize and negativeTargetSize. Left out, 0 and 0 where these two are given. */
+export interface SdxlJobSpecNegativeCropsCoordsTopLeft {
+  /** Rows above the crop. */
+  readonly top: number;
+  /** Columns left of the crop. */
+  readonly left: number;
+}
+
+/** The targetSize that images must not look like. Needs negativeOriginalSize. Left out, the negative branch has the sizes of the other one. */
+export interface SdxlJobSpecNegativeTargetSize {
+  /** Pixels. */
+  readonly height: number;
+  /** Pixels. */
+  readonly width: number;
 }
 
 /** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */

@@ -7,7 +7,7 @@ import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem } 
 import { SdxlError } from '../errors/index.js';
 import { localJob, type Environment, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
-import { field, integer, integerIn } from './numbers.js';
+import { field, integer, integerIn, integerPair, type Pair } from './numbers.js';
 
 /** One `--lora`. */
 interface LoraOption {
@@ -25,7 +25,16 @@ export interface JobOptions {
   readonly height?: number;
   readonly width?: number;
   readonly prompt?: string;
+  readonly prompt2?: string;
   readonly negativePrompt?: string;
+  readonly negativePrompt2?: string;
+  readonly clipSkip?: number;
+  readonly originalSize?: Pair<'height' | 'width'>;
+  readonly cropsCoordsTopLeft?: Pair<'top' | 'left'>;
+  readonly targetSize?: Pair<'height' | 'width'>;
+  readonly negativeOriginalSize?: Pair<'height' | 'width'>;
+  readonly negativeCropsCoordsTopLeft?: Pair<'top' | 'left'>;
+  readonly negativeTargetSize?: Pair<'height' | 'width'>;
   readonly seed?: number;
   readonly numInferenceSteps?: number;
   readonly guidanceScale?: string;
@@ -53,7 +62,16 @@ const jobOptionNames = [
   'height',
   'width',
   'prompt',
+  'prompt2',
   'negativePrompt',
+  'negativePrompt2',
+  'clipSkip',
+  'originalSize',
+  'cropsCoordsTopLeft',
+  'targetSize',
+  'negativeOriginalSize',
+  'negativeCropsCoordsTopLeft',
+  'negativeTargetSize',
   'seed',
   'numInferenceSteps',
   'guidanceScale',
@@ -80,7 +98,16 @@ const optionOf: Readonly<Record<string, string>> = {
   'spec.height': '--height',
   'spec.width': '--width',
   'spec.prompt': '--prompt',
+  'spec.prompt2': '--prompt-2',
   'spec.negativePrompt': '--negative-prompt',
+  'spec.negativePrompt2': '--negative-prompt-2',
+  'spec.clipSkip': '--clip-skip',
+  'spec.originalSize': '--original-size',
+  'spec.cropsCoordsTopLeft': '--crops-coords-top-left',
+  'spec.targetSize': '--target-size',
+  'spec.negativeOriginalSize': '--negative-original-size',
+  'spec.negativeCropsCoordsTopLeft': '--negative-crops-coords-top-left',
+  'spec.negativeTargetSize': '--negative-target-size',
   'spec.seed': '--seed',
   'spec.numInferenceSteps': '--num-inference-steps',
   'spec.guidanceScale': '--guidance-scale',
@@ -127,7 +154,16 @@ export function addModeOptions(command: Command): Command {
 export function addImageOptions(command: Command): Command {
   return command
     .option('--prompt <text>', 'what the image shows')
+    .option('--prompt-2 <text>', 'what the second text encoder is told instead')
     .option('--negative-prompt <text>', 'what it must not show')
+    .option('--negative-prompt-2 <text>', 'what the second text encoder is told instead of --negative-prompt')
+    .option('--clip-skip <count>', 'layers of the text encoders to leave out beyond the last (default: 0)', integer)
+    .option('--original-size <height,width>', "size that a training picture is said to have had (default: the image's)", size)
+    .option('--crops-coords-top-left <top,left>', 'where it is said to have been cropped (default: 0,0)', crop)
+    .option('--target-size <height,width>', "size that it is said to have been scaled to (default: the image's)", size)
+    .option('--negative-original-size <height,width>', 'the same of what images must not look like, with --negative-target-size', size)
+    .option('--negative-crops-coords-top-left <top,left>', 'the same, with both negative sizes (default: 0,0)', crop)
+    .option('--negative-target-size <height,width>', 'the same, with --negative-original-size', size)
     .option('--seed <number>', 'seed of the noise, equal to that of a torch CPU generator (default: 0)', integer)
     .option('--num-inference-steps <count>', 'denoising steps (default: 50)', integer)
     .option('--guidance-scale <number>', 'weight of the prompt; up to 1 guidance is off (default: 5.0)')
@@ -139,6 +175,9 @@ export function addImageOptions(command: Command): Command {
 export function addBackendOption(command: Command): Command {
   return command.addOption(new Option('--backend <name>', 'what computes').choices(['Auto', 'Onnx', 'Cuda']).default('Auto'));
 }
+
+const size = integerPair('height', 'width');
+const crop = integerPair('top', 'left');
 
 /** Adds one `file[:weight]`; what follows the last colon is a weight if it is a number. */
 function loras(text: string, previous: readonly LoraOption[] = []): readonly LoraOption[] {
@@ -158,7 +197,16 @@ export function jobFromOptions(options: JobOptions, environment: Environment): L
       loras: options.lora,
     },
     prompt: options.prompt,
+    prompt2: options.prompt2,
     negativePrompt: options.negativePrompt,
+    negativePrompt2: options.negativePrompt2,
+    clipSkip: options.clipSkip,
+    originalSize: options.originalSize,
+    cropsCoordsTopLeft: options.cropsCoordsTopLeft,
+    targetSize: options.targetSize,
+    negativeOriginalSize: options.negativeOriginalSize,
+    negativeCropsCoordsTopLeft: options.negativeCropsCoordsTopLeft,
+    negativeTargetSize: options.negativeTargetSize,
     height: options.height ?? options.size,
     width: options.width ?? options.size,
     seed: options.seed,
@@ -219,7 +267,7 @@ function named(problem: JobProblem, { size, height, width }: JobOptions): JobPro
   const fromSize =
     size !== undefined &&
     ((problem.path === 'spec.height' && height === undefined) || (problem.path === 'spec.width' && width === undefined));
-  const option = fromSize ? '--size' : optionOf[problem.path.replace(/\[\d+\].*$/u, '')];
+  const option = fromSize ? '--size' : optionOf[problem.path.replace(/(?:\[\d+\].*|(?<=Size|TopLeft)\.\w+)$/u, '')];
   return { ...problem, path: option ?? problem.path.replace(/^spec\.schedulerOptions\./u, '--scheduler-option ') };
 }
 

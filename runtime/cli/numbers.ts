@@ -21,6 +21,17 @@ export function integers(text: string): number[] {
   return values;
 }
 
+export type Pair<Name extends string> = Readonly<Record<Name, number>>;
+
+/** `512,768`, as diffusers orders the two. */
+export function integerPair<Name extends string>(first: Name, second: Name): (text: string) => Pair<Name> {
+  return (text) => {
+    const [a, b, ...more] = text.split(',').map((part) => integer(part.trim()));
+    if (a === undefined || b === undefined || more.length > 0) throw new InvalidArgumentError(`${first},${second} is expected.`);
+    return { [first]: a, [second]: b } as Pair<Name>;
+  };
+}
+
 /** From 0 up to, but not including, 1. */
 export function ratio(text: string): number {
   const value = /^\d*\.?\d+$/u.test(text) ? Number(text) : Number.NaN;

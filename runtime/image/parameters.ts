@@ -5,8 +5,20 @@ export type JsonValue = string | number | boolean | null | readonly JsonValue[] 
 
 export interface ImageParameters {
   readonly prompt: string;
+  /** What the second text encoder was told, where it was something else; so below. */
+  readonly prompt2?: string;
   /** Absent is not the same as empty: it may stand for zero embeddings. */
   readonly negativePrompt?: string;
+  readonly negativePrompt2?: string;
+  /** Layers of the text encoders that were left out beyond the last, where there were any. */
+  readonly clipSkip?: number;
+  /** What the UNet was told of sizes, where it was not the image's own and no crop. */
+  readonly originalSize?: { readonly height: number; readonly width: number };
+  readonly cropsCoordsTopLeft?: { readonly top: number; readonly left: number };
+  readonly targetSize?: { readonly height: number; readonly width: number };
+  readonly negativeOriginalSize?: { readonly height: number; readonly width: number };
+  readonly negativeCropsCoordsTopLeft?: { readonly top: number; readonly left: number };
+  readonly negativeTargetSize?: { readonly height: number; readonly width: number };
   readonly seed: bigint;
   readonly numInferenceSteps: number;
   readonly guidanceScale: number;

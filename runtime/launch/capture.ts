@@ -29,7 +29,7 @@ export async function captureStages(
   }
   await using model = await openModel(spec.model);
   const budget = readBudget();
-  const { components } = planComponents(model, mesh, 0);
+  const { components } = planComponents(model, mesh, 0, undefined, spec);
   if (resolveBackend(spec.backend) === 'Onnx')
     checkMemory(model, components, spec, 1, { bytes: budget.memoryBytes, source: budget.memorySource });
   const backend = await createBackend(spec.backend, {

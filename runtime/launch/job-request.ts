@@ -49,8 +49,19 @@ export function toJobRequest({ name, spec }: NamedJob): JobRequest {
     numImages: spec.numImages,
     output: resolve(spec.output.path),
     first: {
+      ...given(spec, [
+        'prompt2',
+        'negativePrompt2',
+        'originalSize',
+        'cropsCoordsTopLeft',
+        'targetSize',
+        'negativeOriginalSize',
+        'negativeCropsCoordsTopLeft',
+        'negativeTargetSize',
+      ]),
       prompt: spec.prompt,
       negativePrompt: spec.negativePrompt,
+      ...(spec.clipSkip === 0 ? {} : { clipSkip: spec.clipSkip }),
       height: spec.height,
       width: spec.width,
       numInferenceSteps: spec.numInferenceSteps,
@@ -61,6 +72,11 @@ export function toJobRequest({ name, spec }: NamedJob): JobRequest {
       ...(patches === undefined ? {} : { patches }),
     },
   };
+}
+
+/** The fields that are there, so that a record holds no others. */
+function given<K extends keyof SdxlJobSpec>(spec: SdxlJobSpec, fields: readonly K[]): Pick<SdxlJobSpec, K> {
+  return Object.fromEntries(fields.flatMap((field) => (spec[field] === undefined ? [] : [[field, spec[field]]]))) as Pick<SdxlJobSpec, K>;
 }
 
 /** The contract's enum values as scheduler_config.json writes them. */

@@ -193,7 +193,7 @@ async function checkModel({ job, task }: LaunchOptions, localRanks: number, memo
   await using model = await openModel(spec.model);
   checkRequest(model, toJobRequest({ name: '', spec }).first, meshOf(spec));
   if (task.kind === 'build' || memory === undefined) return;
-  const { components } = planComponents(model, meshOf(spec), 0);
+  const { components } = planComponents(model, meshOf(spec), 0, undefined, spec);
   checkMemory(model, components, spec, localRanks, memory);
 }
 

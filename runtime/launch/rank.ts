@@ -47,8 +47,8 @@ export async function runRank(assignment: Assignment, observer: RankObserver, si
   const startedAt = Date.now();
   observer.phase('building');
   await using model = await Model.open(modelSource(job.spec.model));
-  const { height, width, guidanceScale } = job.spec;
-  const plan = planComponents(model, meshOf(job.spec), rank, { height, width, guided: Number(guidanceScale) > 1 });
+  const { height, width, guidanceScale, clipSkip } = job.spec;
+  const plan = planComponents(model, meshOf(job.spec), rank, { height, width, guided: Number(guidanceScale) > 1 }, { clipSkip });
   const prepared = await prepare(assignment, model, plan, observer, signal);
   if (assignment.task.kind === 'build') {
     for (const engine of prepared.engines.values()) observer.event({ type: 'engine', ...engine, loadSeconds: 0 });

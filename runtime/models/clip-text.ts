@@ -6,10 +6,11 @@ import { layerNorm, linear } from './layers.js';
 /**
  * Inputs: `input_ids` `[batch, positions]` i64 and, with a projection, `eos_positions` `[batch]` i64.
  * Outputs: `hidden_states` `[batch, positions, hidden]`, the penultimate layer's without final norm, as SDXL takes it, and with
- * a projection `text_embeds` `[batch, projectionDim]`. Without one the last layer is never built. `keyPrefix` is where the
- * weights' keys start (`text_model.` in most files, empty in some).
+ * a projection `text_embeds` `[batch, projectionDim]`. Without one the last layer is never built. Where `skip` layers are left out,
+ * the states before them are a further output, named by {@link hiddenStatesOutput}. `keyPrefix` is where the weights' keys start
+ * (`text_model.` in most files, empty in some).
  */
-export function buildClipText(config: ClipTextConfig, name: string, keyPrefix: string): Graph {
+export function buildClipText(config: ClipTextConfig, name: string, keyPrefix: string, skip = 0): Graph {
   const b = new GraphBuilder(name);
   const batch = b.symbol('batch');
   const positions = config.maxPositions;
@@ -19,8 +20,13 @@ export function buildClipText(config: ClipTextConfig, name: string, keyPrefix: s
   const table = b.weight(`${embeddings}.position_embedding.weight`, [positions, config.hiddenSize]);
   let h = b.add(`${embeddings}.add`, tokens, b.reshape(`${embeddings}.positions`, table, [1, positions, config.hiddenSize]));
 
-  for (let layer = 0; layer < config.layers - 1; layer++) h = encoderLayer(b, config, `${keyPrefix}encoder.layers.${String(layer)}`, h);
-  b.output('hidden_states', h);
+  const layers = config.layers - 1;
+  if (skip > layers) throw new Error(`${String(skip)} layers skipped of ${String(layers)}`);
+  for (let layer = 0; layer < layers; layer++) {
+    if (skip > 0 && layer === layers - skip) b.output(hiddenStatesOutput(skip), h);
+    h = encoderLayer(b, config, `${keyPrefix}encoder.layers.${String(layer)}`, h);
+  }
+  b.output(hiddenStatesOutput(0), h);
   if (config.withProjection) {
     h = encoderLayer(b, config, `${keyPrefix}encoder.layers.${String(config.layers - 1)}`, h);
     const normed = layerNorm(b, `${keyPrefix}final_layer_norm`, h, config.normEpsilon);
@@ -28,6 +34,11 @@ export function buildClipText(config: ClipTextConfig, name: string, keyPrefix: s
     b.output('text_embeds', linear(b, 'text_projection', eos, config.projectionDim, { bias: false }));
   }
   return b.finish();
+}
+
+/** The output that holds the states without the last `skip` layers before the penultimate one's end. */
+export function hiddenStatesOutput(skip: number): string {
+  return skip === 0 ? 'hidden_states' : `hidden_states.skip_${String(skip)}`;
 }
 
 function encoderLayer(b: GraphBuilder, config: ClipTextConfig, at: string, x: Value): Value {

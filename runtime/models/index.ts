@@ -7,5 +7,5 @@ export { parseUnetConfig, type UnetConfig } from './unet-config.js';
 export { parseClipTextConfig, type ClipTextConfig } from './clip-config.js';
 export { parseVaeConfig, vaeScaleFactor, type VaeConfig } from './vae-config.js';
 export { buildUnet, unetUnit } from './unet.js';
-export { buildClipText } from './clip-text.js';
+export { buildClipText, hiddenStatesOutput } from './clip-text.js';
 export { buildVaeDecoder } from './vae-decoder.js';

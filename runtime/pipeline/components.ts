@@ -1,6 +1,7 @@
 /** The four networks of a model as the graphs one rank of a mesh runs. */
 import { createHash } from 'node:crypto';
 import type { Component, InputRate } from '../engine/index.js';
+import { SdxlError } from '../errors/index.js';
 import { printGraph, verify, type Graph } from '../graph/index.js';
 import { buildClipText, buildUnet, buildVaeDecoder } from '../models/index.js';
 import { decodeMesh, placeInMesh, shard, type Mesh } from '../parallel/index.js';
@@ -28,18 +29,29 @@ export interface ComponentPlan {
   readonly digest: string;
 }
 
+export interface TextEncoderOptions {
+  /** Layers of both text encoders that a job leaves out at their end, beyond the last one. */
+  readonly clipSkip?: number | undefined;
+}
+
 /**
  * Builds and shards every network. Text encoders run whole on each rank; the VAE decodes bands over all ranks. `size` is what images
  * are made at, for backends that tune for it.
  */
-export function planComponents(model: Model, mesh: Mesh, rank: number, size?: ImageSize): ComponentPlan {
+export function planComponents(
+  model: Model,
+  mesh: Mesh,
+  rank: number,
+  size?: ImageSize,
+  { clipSkip = 0 }: TextEncoderOptions = {},
+): ComponentPlan {
   const { textEncoder, textEncoder2, unet, vae } = model.parts;
   const { patchGroup } = placeInMesh(mesh, rank);
   const decodeGroup = placeInMesh(decodeMesh(mesh), rank).patchGroup;
   const sizes = size === undefined ? undefined : componentSizes(model, mesh, size);
   const components: ModelComponents = {
     textEncoder: {
-      graph: clip(textEncoder, 'text_encoder'),
+      graph: clip(textEncoder, 'text_encoder', clipSkip),
       weights: textEncoder.weights,
       patchGroup: [rank],
       inputRates: {},
@@ -47,7 +59,7 @@ export function planComponents(model: Model, mesh: Mesh, rank: number, size?: Im
       sizes: sizes?.textEncoder,
     },
     textEncoder2: {
-      graph: clip(textEncoder2, 'text_encoder_2'),
+      graph: clip(textEncoder2, 'text_encoder_2', clipSkip),
       weights: textEncoder2.weights,
       patchGroup: [rank],
       inputRates: {},
@@ -76,16 +88,28 @@ export function planComponents(model: Model, mesh: Mesh, rank: number, size?: Im
   return { components, digest: digest.digest('hex') };
 }
 
+/** @throws SdxlError JOB_INVALID where an encoder has no layer left */
+export function checkClipSkip({ parts: { textEncoder, textEncoder2 } }: Model, clipSkip: number): void {
+  const layers = [textEncoder.config.layers, textEncoder2.config.layers];
+  const most = Math.min(...layers) - 1;
+  if (clipSkip <= most) return;
+  throw new SdxlError(
+    'JOB_INVALID',
+    `spec.clipSkip is ${String(clipSkip)}, and the model's text encoders have ${layers.join(' and ')} layers: at most ${String(most)} can be skipped`,
+    { fields: { clipSkip, most } },
+  );
+}
+
 /** Every component, in the order an image passes through them. */
 export function componentList({ textEncoder, textEncoder2, unet, vaeDecoder }: ModelComponents): readonly Component[] {
   return [textEncoder, textEncoder2, unet, vaeDecoder];
 }
 
 /** Older transformers prefix every key with `text_model.`; newer ones may not. */
-function clip(parts: TextEncoderParts, name: string): Graph {
+function clip(parts: TextEncoderParts, name: string, skip: number): Graph {
   const prefix = 'text_model.';
   const prefixed = parts.weights.has(`${prefix}embeddings.token_embedding.weight`);
-  return verified(buildClipText(parts.config, name, prefixed ? prefix : ''));
+  return verified(buildClipText(parts.config, name, prefixed ? prefix : '', skip));
 }
 
 function verified(graph: Graph): Graph {

@@ -4,7 +4,8 @@ import { float32, int64, tensor, type Tensor } from '../tensor/index.js';
 import { eosPosition } from '../tokenizer/index.js';
 import { floatOutput } from './bands.js';
 import type { Model, TextEncoderParts } from './model.js';
-import type { ImageRequest } from './request.js';
+import { hiddenStatesOutput } from '../models/index.js';
+import type { CropOffset, ImageRequest, PixelSize } from './request.js';
 
 /** One prompt's embeddings. */
 export interface PromptEmbedding {
@@ -26,23 +27,36 @@ export interface TextEncoders {
   readonly textEncoder2: Executor;
 }
 
+/** What the text encoders are told. */
+export interface PromptTexts {
+  readonly prompt: string;
+  /** For the second encoder. Undefined: `prompt`. */
+  readonly prompt2?: string;
+  /** Layers left out beyond the last. Undefined: none. */
+  readonly clipSkip?: number;
+}
+
 /** Encodes one prompt with both encoders. `onTruncated` is told what did not fit. */
 export async function encodePrompt(
   model: Model,
   encoders: TextEncoders,
-  prompt: string,
+  { prompt, prompt2 = prompt, clipSkip = 0 }: PromptTexts,
   onTruncated: (text: string) => void,
   signal: AbortSignal | undefined,
 ): Promise<PromptEmbedding> {
   const first = await runEncoder(model.parts.textEncoder, encoders.textEncoder, prompt, onTruncated, signal);
-  const second = await runEncoder(model.parts.textEncoder2, encoders.textEncoder2, prompt, () => undefined, signal);
+  const told = prompt2 === prompt ? (): void => undefined : onTruncated;
+  const second = await runEncoder(model.parts.textEncoder2, encoders.textEncoder2, prompt2, told, signal);
+  const states = hiddenStatesOutput(clipSkip);
   return {
-    promptEmbeds: concatFeatures(floatOutput(first, 'hidden_states'), floatOutput(second, 'hidden_states')),
+    promptEmbeds: concatFeatures(floatOutput(first, states), floatOutput(second, states)),
     pooledPromptEmbeds: floatOutput(second, 'text_embeds'),
   };
 }
 
-/** The unconditional branch of guidance (diffusers 0.36 StableDiffusionXLPipeline.encode_prompt). */
+/**
+ * The unconditional branch of guidance (diffusers 0.42 StableDiffusionXLPipeline.encode_prompt): layers are skipped for the prompt alone.
+ */
 export async function encodeNegative(
   model: Model,
   encoders: TextEncoders,
@@ -54,17 +68,40 @@ export async function encodeNegative(
   if (request.negativePrompt === undefined && model.parts.forceZerosForEmptyPrompt) {
     return { promptEmbeds: float32(positive.promptEmbeds.shape), pooledPromptEmbeds: float32(positive.pooledPromptEmbeds.shape) };
   }
-  return encodePrompt(model, encoders, request.negativePrompt ?? '', onTruncated, signal);
+  const { negativePrompt = '', negativePrompt2 = negativePrompt } = request;
+  return encodePrompt(model, encoders, { prompt: negativePrompt, prompt2: negativePrompt2 }, onTruncated, signal);
 }
 
-/** Stacks the branches this rank runs, in order. Original and target size are the image's own, crops are none. */
-export function conditioning(branches: readonly PromptEmbedding[], request: ImageRequest): Conditioning {
-  const ids = [request.height, request.width, 0, 0, request.height, request.width];
+/** One branch of guidance: what its prompt and its sizes say. */
+export interface Branch {
+  readonly embedding: PromptEmbedding;
+  /** Original height and width, crop top and left, target height and width. */
+  readonly timeIds: readonly number[];
+}
+
+/** Stacks the branches this rank runs, in order. */
+export function conditioning(branches: readonly Branch[]): Conditioning {
   return {
-    encoder_hidden_states: stack(branches.map(({ promptEmbeds }) => promptEmbeds)),
-    text_embeds: stack(branches.map(({ pooledPromptEmbeds }) => pooledPromptEmbeds)),
-    time_ids: float32([branches.length, 6], Float32Array.from(branches.flatMap(() => ids))),
+    encoder_hidden_states: stack(branches.map(({ embedding }) => embedding.promptEmbeds)),
+    text_embeds: stack(branches.map(({ embedding }) => embedding.pooledPromptEmbeds)),
+    time_ids: float32([branches.length, 6], Float32Array.from(branches.flatMap(({ timeIds }) => timeIds))),
   };
+}
+
+export function positiveTimeIds(request: ImageRequest): readonly number[] {
+  const { originalSize = request, cropsCoordsTopLeft, targetSize = request } = request;
+  return timeIds(originalSize, cropsCoordsTopLeft, targetSize);
+}
+
+/** As diffusers takes them: the negative sizes count where both are given. */
+export function negativeTimeIds(request: ImageRequest): readonly number[] {
+  const { negativeOriginalSize, negativeCropsCoordsTopLeft, negativeTargetSize } = request;
+  if (negativeOriginalSize === undefined || negativeTargetSize === undefined) return positiveTimeIds(request);
+  return timeIds(negativeOriginalSize, negativeCropsCoordsTopLeft, negativeTargetSize);
+}
+
+function timeIds(original: PixelSize, { top, left }: CropOffset = { top: 0, left: 0 }, target: PixelSize): readonly number[] {
+  return [original.height, original.width, top, left, target.height, target.width];
 }
 
 async function runEncoder(

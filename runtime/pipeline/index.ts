@@ -10,4 +10,4 @@ export { estimateMemory, type MemoryEstimate } from './memory.js';
 export { Model } from './model.js';
 export type { ModelSource } from './model-source.js';
 export { checkRequest, Pipeline, type GeneratedImage, type PipelineOptions } from './pipeline.js';
-export { imagePath, type ImageRequest, type JobRequest, type PatchTiming } from './request.js';
+export { imagePath, type CropOffset, type ImageRequest, type JobRequest, type PatchTiming, type PixelSize } from './request.js';

@@ -5,8 +5,8 @@ import type { Backend, Component, Executor } from '../engine/index.js';
 import { checkSize, decodeMesh, type Mesh } from '../parallel/index.js';
 import { float32, Generator, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
-import type { ModelComponents } from './components.js';
-import { conditioning, encodeNegative, encodePrompt, type Conditioning } from './conditioning.js';
+import { checkClipSkip, type ModelComponents } from './components.js';
+import { conditioning, encodeNegative, encodePrompt, negativeTimeIds, positiveTimeIds, type Conditioning } from './conditioning.js';
 import { denoise } from './denoise.js';
 import type { PipelineObserver, Stage } from './events.js';
 import type { Model } from './model.js';
@@ -128,11 +128,15 @@ export class Pipeline {
           message: `the ${what} is longer than the model's ${String(model.parts.textEncoder.tokenizer.maxLength)} tokens; without effect is: ${text}`,
         });
       };
-    const positive = await encodePrompt(model, this.#executors, request.prompt, truncated('prompt'), signal);
-    if (!guided) return conditioning([positive], request);
-    const negative = await encodeNegative(model, this.#executors, request, positive, truncated('negative prompt'), signal);
-    const branches = [negative, positive];
-    return conditioning(mesh.cfg === 1 ? branches : branches.slice(rank < mesh.patch ? 0 : 1).slice(0, 1), request);
+    const embedding = await encodePrompt(model, this.#executors, request, truncated('prompt'), signal);
+    const positive = { embedding, timeIds: positiveTimeIds(request) };
+    if (!guided) return conditioning([positive]);
+    const negative = {
+      embedding: await encodeNegative(model, this.#executors, request, embedding, truncated('negative prompt'), signal),
+      timeIds: negativeTimeIds(request),
+    };
+    if (mesh.cfg === 1) return conditioning([negative, positive]);
+    return conditioning([rank < mesh.patch ? negative : positive]);
   }
 
   async #decode(latents: Tensor<'f32'>, signal: AbortSignal | undefined): Promise<Tensor<'f32'>> {
@@ -166,6 +170,7 @@ export function checkRequest(model: Model, request: ImageRequest, mesh: Mesh): v
       fields: { cfg: mesh.cfg, guidanceScale: request.guidanceScale },
     });
   }
+  checkClipSkip(model, request.clipSkip ?? 0);
   // Refused early where the sampler does not have such options or that many steps.
   model.scheduler(request.scheduler).setTimesteps(request.numInferenceSteps);
 }

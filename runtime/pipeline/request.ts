@@ -8,11 +8,37 @@ export interface PatchTiming {
   readonly warmupSteps: number;
 }
 
+/** Pixels. */
+export interface PixelSize {
+  readonly height: number;
+  readonly width: number;
+}
+
+/** Pixels. */
+export interface CropOffset {
+  readonly top: number;
+  readonly left: number;
+}
+
 /** One image to make, every parameter resolved. */
 export interface ImageRequest {
   readonly prompt: string;
+  /** For the second text encoder. Undefined: `prompt`. */
+  readonly prompt2?: string;
   /** Undefined: the model's unconditional embedding (zeros for SDXL base); an empty string is encoded like any other. */
   readonly negativePrompt: string | undefined;
+  /** For the second text encoder, where there is a negative prompt. Undefined: `negativePrompt`. */
+  readonly negativePrompt2?: string;
+  /** Layers left out at the end of both text encoders, beyond the last; the components must be planned for it. Undefined: none. */
+  readonly clipSkip?: number;
+  /** What the UNet is told of a training picture (Podell et al. 2023, section 2.2). Undefined: the image's own size, no crop. */
+  readonly originalSize?: PixelSize;
+  readonly cropsCoordsTopLeft?: CropOffset;
+  readonly targetSize?: PixelSize;
+  /** The same for the negative branch, both sizes or neither. Undefined: as for the other branch. */
+  readonly negativeOriginalSize?: PixelSize;
+  readonly negativeCropsCoordsTopLeft?: CropOffset;
+  readonly negativeTargetSize?: PixelSize;
   /** Pixels. */
   readonly height: number;
   readonly width: number;

@@ -51,6 +51,36 @@ const refusals: readonly {
     code: 2,
     says: /error JOB_INVALID: spec\.model\.claim: on the command line a model is a directory/u,
   },
+  {
+    name: 'a size that is no pair',
+    args: smallJob(model, '--original-size', '512x512'),
+    code: 2,
+    says: /error USAGE: option '--original-size <height,width>' argument '512x512' is invalid/u,
+  },
+  {
+    name: 'a size without extent',
+    args: smallJob(model, '--target-size', '0,64'),
+    code: 2,
+    says: /error JOB_INVALID: --target-size: 0 is out of range, it must be from 1 to 16384/u,
+  },
+  {
+    name: 'one negative size',
+    args: smallJob(model, '--negative-original-size', '64,64'),
+    code: 2,
+    says: /error JOB_INVALID: --negative-original-size: .* without negativeTargetSize: give both or neither/u,
+  },
+  {
+    name: 'a second negative prompt alone',
+    args: smallJob(model, '--negative-prompt-2', 'x'),
+    code: 2,
+    says: /error JOB_INVALID: --negative-prompt-2: negativePrompt2 needs negativePrompt/u,
+  },
+  {
+    name: 'more layers skipped than the model has',
+    args: smallJob(model, '--clip-skip', '2'),
+    code: 2,
+    says: /error JOB_INVALID: spec\.clipSkip is 2, and the model's text encoders have 2 and 3 layers: at most 1 can be skipped/u,
+  },
   { name: 'no prompt', args: ['run', '--model', model], code: 2, says: /error JOB_INVALID: --prompt: is required/u },
   {
     name: 'a size that is no multiple',

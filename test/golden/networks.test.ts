@@ -73,7 +73,7 @@ describe('text encoders against transformers', () => {
     await onMesh(model, { cfg: 1, patch: 1 }, async ({ components, load, model: opened }) => {
       const encoders = { textEncoder: await load(components.textEncoder), textEncoder2: await load(components.textEncoder2) };
       for (const [name, prompt] of Object.entries(prompts)) {
-        const { promptEmbeds, pooledPromptEmbeds } = await encodePrompt(opened, encoders, prompt, () => undefined, undefined);
+        const { promptEmbeds, pooledPromptEmbeds } = await encodePrompt(opened, encoders, { prompt }, () => undefined, undefined);
         assert.ok(relativeError(promptEmbeds, golden[`${name}.prompt_embeds`] ?? assert.fail()) <= tolerance);
         assert.ok(relativeError(pooledPromptEmbeds, golden[`${name}.2.pooled`] ?? assert.fail()) <= tolerance);
       }

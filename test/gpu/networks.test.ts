@@ -53,7 +53,7 @@ describe('networks in fp16 on a device', { skip }, () => {
     await onDevice(model, async ({ components, load, model: parts }) => {
       const encoders = { textEncoder: await load(components.textEncoder), textEncoder2: await load(components.textEncoder2) };
       const prompt = 'a red fox sleeping under an oak tree, autumn leaves';
-      const { promptEmbeds, pooledPromptEmbeds } = await encodePrompt(parts, encoders, prompt, () => undefined, undefined);
+      const { promptEmbeds, pooledPromptEmbeds } = await encodePrompt(parts, encoders, { prompt }, () => undefined, undefined);
       const errors = [
         relativeError(promptEmbeds, golden['fox.prompt_embeds'] ?? assert.fail()),
         relativeError(pooledPromptEmbeds, golden['fox.2.pooled'] ?? assert.fail()),

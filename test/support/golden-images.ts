@@ -2,13 +2,23 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type { Mesh } from '../../runtime/parallel/index.js';
-import type { GeneratedImage, ImageRequest, ModelSource } from '../../runtime/pipeline/index.js';
+import type { CropOffset, GeneratedImage, ImageRequest, ModelSource, PixelSize } from '../../runtime/pipeline/index.js';
 import { fixture } from './fixtures.js';
-import { onMesh } from './rank.js';
+import { onMesh, type Rank } from './rank.js';
 
 interface GoldenImage {
   readonly prompt: string;
+  readonly prompt_2?: string;
   readonly negative_prompt?: string;
+  readonly negative_prompt_2?: string;
+  readonly clip_skip?: number;
+  /** Height and width, top and left. */
+  readonly original_size?: readonly [number, number];
+  readonly crops_coords_top_left?: readonly [number, number];
+  readonly target_size?: readonly [number, number];
+  readonly negative_original_size?: readonly [number, number];
+  readonly negative_crops_coords_top_left?: readonly [number, number];
+  readonly negative_target_size?: readonly [number, number];
   readonly height: number;
   readonly width: number;
   readonly guidance_scale: number;
@@ -30,22 +40,41 @@ export function goldenRequests(file: string): Record<string, ImageRequest> {
         guidanceScale: image.guidance_scale,
         numInferenceSteps: image.num_inference_steps,
         seed: BigInt(image.seed),
+        ...(image.prompt_2 === undefined ? {} : { prompt2: image.prompt_2 }),
+        ...(image.negative_prompt_2 === undefined ? {} : { negativePrompt2: image.negative_prompt_2 }),
+        ...(image.clip_skip === undefined ? {} : { clipSkip: image.clip_skip }),
+        ...pixels('originalSize', image.original_size),
+        ...offset('cropsCoordsTopLeft', image.crops_coords_top_left),
+        ...pixels('targetSize', image.target_size),
+        ...pixels('negativeOriginalSize', image.negative_original_size),
+        ...offset('negativeCropsCoordsTopLeft', image.negative_crops_coords_top_left),
+        ...pixels('negativeTargetSize', image.negative_target_size),
       },
     ]),
   );
 }
 
-/** Rank 0's images, by name. */
+function pixels<K extends string>(field: K, size: readonly [number, number] | undefined): Partial<Record<K, PixelSize>> {
+  return size === undefined ? {} : ({ [field]: { height: size[0], width: size[1] } } as Record<K, PixelSize>);
+}
+
+function offset<K extends string>(field: K, at: readonly [number, number] | undefined): Partial<Record<K, CropOffset>> {
+  return at === undefined ? {} : ({ [field]: { top: at[0], left: at[1] } } as Record<K, CropOffset>);
+}
+
+/** Rank 0's images, by name; all skip as many layers as the first. */
 export async function generateOn(
   mesh: Mesh,
   model: string | ModelSource,
   requests: Readonly<Record<string, ImageRequest>>,
 ): Promise<Record<string, GeneratedImage>> {
-  const [first] = await onMesh(model, mesh, async (rank) => {
+  const { clipSkip = 0 } = Object.values(requests)[0] ?? {};
+  const make = async (rank: Rank): Promise<Record<string, GeneratedImage>> => {
     const pipeline = await rank.pipeline();
     const made: Record<string, GeneratedImage> = {};
     for (const [name, request] of Object.entries(requests)) made[name] = await pipeline.generate(request, { image: 0 });
     return made;
-  });
+  };
+  const [first] = await onMesh(model, mesh, make, { clipSkip });
   return first ?? assert.fail('no rank');
 }

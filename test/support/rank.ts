@@ -21,6 +21,8 @@ export interface Rank {
 export interface MeshOptions {
   /** May stand between the executors and the communicator. */
   readonly wrap?: (communicator: Communicator) => Communicator;
+  /** Layers that the text encoders are planned without. */
+  readonly clipSkip?: number;
 }
 
 /** Runs `body` on every rank of the mesh at once. */
@@ -37,7 +39,7 @@ export async function onMesh<T>(
       await using model = await Model.open(source);
       await model.materialize({ cacheDirectory, dtype: 'f32' });
       const { rank } = communicator;
-      const { components } = planComponents(model, mesh, rank);
+      const { components } = planComponents(model, mesh, rank, undefined, options);
       const backend = new OnnxBackend({ cacheDirectory, threads: 1, communicator: wrap(communicator) });
       try {
         return await body({

@@ -146,7 +146,7 @@ describe('planned networks against diffusers', () => {
       const { components } = planComponents(opened, { cfg: 1, patch: 1 }, rank);
       const encoders = { textEncoder: load(components.textEncoder), textEncoder2: load(components.textEncoder2) };
       const prompt = 'a red fox sleeping under an oak tree, autumn leaves';
-      const { promptEmbeds, pooledPromptEmbeds } = await encodePrompt(opened, encoders, prompt, () => undefined, undefined);
+      const { promptEmbeds, pooledPromptEmbeds } = await encodePrompt(opened, encoders, { prompt }, () => undefined, undefined);
       assert.ok(relativeError(promptEmbeds, golden['fox.prompt_embeds'] ?? assert.fail()) <= tolerance);
       assert.ok(relativeError(pooledPromptEmbeds, golden['fox.2.pooled'] ?? assert.fail()) <= tolerance);
     });

@@ -178,6 +178,24 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('a prompt too long', { prompt: 'a'.repeat(4097) }, 'prompt', 'has 4097 characters, at most 4096 are allowed'),
   schema('a prompt that is a list', { prompt: ['flowers'] }, 'prompt', 'a list of 1 (a list) must be a string'),
   schema('a prompt null', { prompt: null }, 'prompt', 'is required'),
+  schema('an empty second prompt', { prompt2: '' }, 'prompt2', 'is empty'),
+  schema('a second prompt too long', { prompt2: 'a'.repeat(4097) }, 'prompt2', 'has 4097 characters'),
+  schema('an empty second negative prompt', { negativePrompt: 'a', negativePrompt2: '' }, 'negativePrompt2', 'is empty'),
+  schema('more layers skipped than there are', { clipSkip: 12 }, 'clipSkip', '12 is out of range, it must be from 0 to 11'),
+  schema('layers added', { clipSkip: -1 }, 'clipSkip', '-1 is out of range, it must be from 0 to 11'),
+  schema('a size of one number', { originalSize: { height: 512 } }, 'originalSize.width', 'is required'),
+  schema(
+    'a size without extent',
+    { targetSize: { height: 0, width: 512 } },
+    'targetSize.height',
+    '0 is out of range, it must be from 1 to 16384',
+  ),
+  schema(
+    'a crop beyond the picture',
+    { cropsCoordsTopLeft: { top: -8, left: 0 } },
+    'cropsCoordsTopLeft.top',
+    '-8 is out of range, it must be from 0 to 16384',
+  ),
   schema('a negative prompt too long', { negativePrompt: 'a'.repeat(4097) }, 'negativePrompt', 'has 4097 characters'),
 
   // Sizes and counts
@@ -342,6 +360,31 @@ export const invalidJobs: readonly InvalidJob[] = [
     'has no effect with guidanceScale "0"',
   ),
   rule('an empty negative prompt without guidance', { guidanceScale: '1.0', negativePrompt: '' }, 'negativePrompt', 'has no effect'),
+  rule('a second negative prompt alone', { negativePrompt2: 'night' }, 'negativePrompt2', 'negativePrompt2 needs negativePrompt'),
+  rule(
+    'a negative original size alone',
+    { negativeOriginalSize: { height: 64, width: 64 } },
+    'negativeOriginalSize',
+    'has no effect without negativeTargetSize: give both or neither',
+  ),
+  rule(
+    'a negative target size alone',
+    { negativeTargetSize: { height: 64, width: 64 } },
+    'negativeTargetSize',
+    'has no effect without negativeOriginalSize: give both or neither',
+  ),
+  rule(
+    'a negative crop alone',
+    { negativeCropsCoordsTopLeft: { top: 0, left: 0 } },
+    'negativeCropsCoordsTopLeft',
+    'has no effect without negativeOriginalSize and negativeTargetSize',
+  ),
+  rule(
+    'negative sizes without guidance',
+    { guidanceScale: '1.0', negativeOriginalSize: { height: 64, width: 64 }, negativeTargetSize: { height: 64, width: 64 } },
+    'negativeOriginalSize',
+    'has no effect with guidanceScale "1.0"',
+  ),
   rule('seeds beyond the largest', { seed: largestSeed, numImages: 2 }, 'seed', 'take a seed of at most 9007199254740990'),
 
   rule(
@@ -460,6 +503,8 @@ export const invalidChanges: readonly InvalidChange[] = [
   { name: 'a nested field', from: jobWith({}), to: jobWith({ parallelism: { patchDegree: 2 } }) },
   { name: 'a field added', from: jobWith({}), to: jobWith({ negativePrompt: 'blurry' }) },
   { name: 'a field removed', from: jobWith({ negativePrompt: 'blurry' }), to: jobWith({}) },
+  { name: 'another size to be told of', from: jobWith({ originalSize: { height: 512, width: 512 } }), to: jobWith({}) },
+  { name: 'the layers skipped', from: jobWith({}), to: jobWith({ clipSkip: 1 }) },
   { name: 'the pods', from: jobWith({}), to: jobWith({ pods: { runAsUser: 1000 } }) },
   { name: 'an accelerator added', from: jobWith({}), to: jobWith({ accelerator: { resourceName: 'nvidia.com/gpu' } }) },
   { name: 'a deadline removed', from: jobWith({ activeDeadlineSeconds: 60 }), to: jobWith({}) },

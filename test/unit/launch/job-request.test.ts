@@ -25,6 +25,27 @@ test('an empty negative prompt is not the same as none', () => {
   assert.equal(requestOf({ negativePrompt: '' }).negativePrompt, '');
 });
 
+test('what the UNet and the second encoder are told is asked for as the job says it, and no more', () => {
+  const plain = requestOf({});
+  const fields = {
+    prompt2: 'oil painting',
+    negativePrompt: 'blurry',
+    negativePrompt2: 'night',
+    clipSkip: 1,
+    originalSize: { height: 512, width: 768 },
+    cropsCoordsTopLeft: { top: 8, left: 0 },
+    targetSize: { height: 1024, width: 768 },
+    negativeOriginalSize: { height: 64, width: 64 },
+    negativeCropsCoordsTopLeft: { top: 0, left: 3 },
+    negativeTargetSize: { height: 96, width: 64 },
+  };
+  assert.deepEqual(requestOf(fields), { ...plain, ...fields });
+  assert.deepEqual(
+    Object.keys(fields).filter((field) => field !== 'negativePrompt' && field in plain),
+    [],
+  );
+});
+
 test('every sampler of the contract has its class', () => {
   const names = schemaAt(sdxlJobSchema, ['spec', 'scheduler'])?.enum ?? [];
   const classes = names.filter((name) => name !== 'Auto').map((scheduler) => requestOf({ scheduler }).scheduler?.className);
