@@ -1,8 +1,17 @@
 /** Runs a launch and shows it: progress, log, metrics and status over HTTP. */
 import { Writable } from 'node:stream';
+import { clockMicros } from '../engine/index.js';
 import { type SdxlError, toSdxlError } from '../errors/index.js';
 import { jobName, launch, type LaunchFacts, type LocalJob, type RankMessage, type Task } from '../launch/index.js';
-import { aggregateMetrics, createLog, ObservationServer, StatusTracker, type Log, type MetricsSnapshot } from '../observe/index.js';
+import {
+  aggregateMetrics,
+  createLog,
+  ObservationServer,
+  StatusTracker,
+  TraceFile,
+  type Log,
+  type MetricsSnapshot,
+} from '../observe/index.js';
 import type { Context } from './context.js';
 import { openProgress, type Progress } from './progress.js';
 
@@ -11,6 +20,8 @@ export interface RunOptions {
   readonly threads?: number;
   readonly memoryLimit?: number;
   readonly metricsPort?: number;
+  /** File for a trace of every rank here. */
+  readonly trace?: string;
 }
 
 export interface Follow {
@@ -43,6 +54,7 @@ export async function follow(context: Context, { task, job, options, images, onM
     unhealthy: () => failure?.message,
   };
   await using server = port === undefined ? undefined : await ObservationServer.open({ host: environment.metricsHost, port }, sources);
+  const trace = options.trace === undefined ? undefined : await TraceFile.open(options.trace, clockMicros());
   if (server !== undefined) log.log('info', `serving /metrics, /healthz and /status on ${environment.metricsHost}:${String(server.port)}`);
   try {
     await launch({
@@ -52,6 +64,7 @@ export async function follow(context: Context, { task, job, options, images, onM
       cacheDirectory: options.cacheDir ?? environment.cacheDirectory,
       threads: options.threads,
       memoryLimitBytes: options.memoryLimit,
+      traced: trace !== undefined,
       observer: {
         starting: (facts) => {
           status = new StatusTracker(jobName(job), images, steps, facts.ranks);
@@ -65,6 +78,7 @@ export async function follow(context: Context, { task, job, options, images, onM
           status.heardFrom(rank);
           track(status, rank, message);
           if (message.type === 'metrics') snapshots.set(rank, message.metrics);
+          else if (message.type === 'trace') trace?.add(rank, message.spans);
           else tell(log, rank, message);
           progress?.message(rank, message);
           onMessage?.(rank, message);
@@ -80,6 +94,7 @@ export async function follow(context: Context, { task, job, options, images, onM
   } finally {
     progress?.close();
     progress = undefined;
+    await trace?.close();
   }
 }
 

@@ -18,4 +18,5 @@ export type {
 } from './executor.js';
 export { joinMoments, type MomentsPlace } from './join-moments.js';
 export { partition, valueName, type Plan, type PlanStep } from './partition.js';
+export { clockMicros, timed, type RunSpan } from './run-span.js';
 export { bindSymbols } from './symbols.js';

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SdxlJobSpec } from '../../crds/index.js';
 import type { Communicator } from '../collectives/communicator.js';
-import type { Backend } from '../engine/index.js';
+import type { Backend, RunSpan } from '../engine/index.js';
 
 const nvidiaDevices = ['dev/nvidiactl', 'proc/driver/nvidia/version', 'dev/dxg'];
 
@@ -28,6 +28,8 @@ export interface BackendOptions {
   readonly tacticLimit: number;
   /** Told of cached engines that were found damaged and are built again. */
   readonly onDamage: (reason: string) => void;
+  /** Told after each run what it did when, where the backend can say so. */
+  readonly onSpans?: ((spans: readonly RunSpan[]) => void) | undefined;
 }
 
 /** As {@link resolveBackend}, ready to use. Only what is used is loaded: a GPU host needs no ONNX Runtime. */

@@ -30,6 +30,8 @@ export interface LaunchOptions {
   readonly threads: number | undefined;
   /** Undefined: what the machine and its control groups leave. */
   readonly memoryLimitBytes: number | undefined;
+  /** Whether ranks shall tell what they do when. */
+  readonly traced: boolean;
   readonly observer: LaunchObserver;
   readonly stop: AbortSignal;
   readonly kill: AbortSignal;
@@ -91,6 +93,7 @@ export async function launch(options: LaunchOptions): Promise<void> {
       tacticLimit: environment.cudaTactics,
     },
     gracePeriodMs: environment.gracePeriodMs,
+    traced: options.traced,
   }));
   observer.starting({ ranks, worldSize: placement.worldSize, threads });
   const pids: number[] = [];

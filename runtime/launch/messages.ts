@@ -1,7 +1,7 @@
 /** What a launcher and its ranks say to each other over the IPC channel: plain JSON, one union per direction. */
 import type { TlsIdentity } from '../collectives/index.js';
 import type { SerializedError } from '../errors/index.js';
-import type { LogFields, LogLevel, MetricsSnapshot, RankPhase } from '../observe/index.js';
+import type { LogFields, LogLevel, MetricsSnapshot, RankPhase, TraceSpan } from '../observe/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
 import type { LocalSpec } from './cluster-fields.js';
 
@@ -37,6 +37,8 @@ export interface Assignment {
   readonly cuda: { readonly device: number; readonly libraryPath: string | undefined; readonly tacticLimit: number };
   /** How long the rank may take to end once told to. */
   readonly gracePeriodMs: number;
+  /** Whether to tell what is done when. */
+  readonly traced: boolean;
 }
 
 export interface LauncherMessage {
@@ -55,6 +57,7 @@ export type RankMessage =
   /** One image of a benchmark. */
   | { readonly type: 'sample'; readonly image: number; readonly seconds: number }
   | { readonly type: 'metrics'; readonly metrics: MetricsSnapshot }
+  | { readonly type: 'trace'; readonly spans: readonly TraceSpan[] }
   | { readonly type: 'log'; readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
   | { readonly type: 'outcome'; readonly outcome: Outcome };
 

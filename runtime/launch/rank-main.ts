@@ -8,6 +8,7 @@ import { RankMetrics } from '../observe/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
 import { heartbeatIntervalMs, type Assignment, type LauncherMessage, type RankMessage } from './messages.js';
 import { measure } from './pipeline-metrics.js';
+import { RankTrace } from './rank-trace.js';
 import { runRank, stopped } from './rank.js';
 import type { WatchedCommunicator } from './watched-communicator.js';
 
@@ -46,12 +47,15 @@ async function main(assignment: Assignment): Promise<void> {
     void sendMetrics(metrics);
   }, heartbeatIntervalMs);
   const record = measure(metrics, job.spec);
+  const trace = assignment.traced ? new RankTrace((spans) => void send({ type: 'trace', spans })) : undefined;
   const work = runRank(
     assignment,
     {
       metrics,
+      trace,
       phase: (phase) => void send({ type: 'phase', phase }),
       event: (event: PipelineEvent) => {
+        trace?.event(event);
         record(event);
         void send({ type: 'event', event });
       },
@@ -65,6 +69,7 @@ async function main(assignment: Assignment): Promise<void> {
   );
   const outcome = await settle(work, gracePeriodMs);
   clearInterval(heartbeat);
+  trace?.flush();
   await sendMetrics(metrics);
   await send({ type: 'outcome', outcome: outcome.error === undefined ? { ok: true } : { ok: false, error: outcome.error } });
   // Leaving while a native call runs would abort the process with a core dump.

@@ -117,6 +117,7 @@ export class RankProcess {
         break;
       case 'log':
       case 'metrics':
+      case 'trace':
         break;
     }
     this.#events.message(this.rank, message);

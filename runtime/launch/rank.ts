@@ -3,7 +3,7 @@
  * parts and their order, and nothing of processes: rank-main.ts owns those.
  */
 import { GrpcCommunicator, SingleRank, type Communicator, type Fingerprint } from '../collectives/index.js';
-import type { Backend, Engine } from '../engine/index.js';
+import type { Backend, Engine, RunSpan } from '../engine/index.js';
 import { SdxlError, toSdxlError } from '../errors/index.js';
 import type { LogFields, LogLevel, RankMetrics, RankPhase } from '../observe/index.js';
 import { packageVersion } from '../package-root.js';
@@ -21,6 +21,7 @@ import {
 import { createBackend } from './backend.js';
 import { jobDigest, meshOf, modelSource, toJobRequest } from './job-request.js';
 import type { Assignment } from './messages.js';
+import type { RankTrace } from './rank-trace.js';
 import { WatchedCommunicator } from './watched-communicator.js';
 
 export interface RankObserver {
@@ -30,6 +31,8 @@ export interface RankObserver {
   readonly sample: (image: number, seconds: number) => void;
   readonly log: (level: LogLevel, message: string, fields?: LogFields) => void;
   readonly metrics: RankMetrics;
+  /** Undefined: nobody asks what is done when. */
+  readonly trace: RankTrace | undefined;
   /** Told once there is something to watch. */
   readonly joined: (communicator: WatchedCommunicator) => void;
 }
@@ -153,7 +156,11 @@ async function join(
     },
     signal,
   });
-  return new WatchedCommunicator(communicator);
+  const { trace } = observer;
+  if (trace === undefined) return new WatchedCommunicator(communicator);
+  return new WatchedCommunicator(communicator, (...ended) => {
+    trace.exchange(...ended);
+  });
 }
 
 interface Computation {
@@ -201,7 +208,14 @@ async function openBackend(
   const onDamage = (reason: string): void => {
     observer.log('warn', `a cached engine is damaged and is built again: ${reason}`);
   };
-  return createBackend(job.spec.backend, { cacheDirectory, threads, communicator, onDamage, ...cuda });
+  const { trace } = observer;
+  const onSpans =
+    trace === undefined
+      ? undefined
+      : (spans: readonly RunSpan[]): void => {
+          trace.run(spans);
+        };
+  return createBackend(job.spec.backend, { cacheDirectory, threads, communicator, onDamage, onSpans, ...cuda });
 }
 
 /** Closes what it owns in reverse order. What fails to close is logged: it must not hide why it was closed. */

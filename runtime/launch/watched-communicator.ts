@@ -1,13 +1,17 @@
 /** A communicator that also tells what its rank waits for, so that of several ranks that stand still the one at fault is found. */
 import type { Communicator, Exchange } from '../collectives/index.js';
+import { clockMicros } from '../engine/index.js';
 import type { SdxlError } from '../errors/index.js';
 
 export class WatchedCommunicator implements Communicator {
   readonly #inner: Communicator;
+  readonly #onExchange: ((exchange: Exchange, start: number, end: number) => void) | undefined;
   readonly #waiting: string[] = [];
 
-  constructor(inner: Communicator) {
+  /** `onExchange` is told of each that is complete, with the clock's microseconds of both ends. */
+  constructor(inner: Communicator, onExchange?: (exchange: Exchange, start: number, end: number) => void) {
     this.#inner = inner;
+    this.#onExchange = onExchange;
   }
 
   get rank(): number {
@@ -27,8 +31,10 @@ export class WatchedCommunicator implements Communicator {
     return this.#waiting[0];
   }
 
-  exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
-    return this.#watch(`${exchange.operation}#${String(exchange.tag)}`, this.#inner.exchange(exchange, signal));
+  async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
+    const start = this.#onExchange === undefined ? 0 : clockMicros();
+    await this.#watch(`${exchange.operation}#${String(exchange.tag)}`, this.#inner.exchange(exchange, signal));
+    this.#onExchange?.(exchange, start, clockMicros());
   }
 
   barrier(signal?: AbortSignal): Promise<void> {

@@ -5,5 +5,6 @@
 export { aggregateMetrics } from './aggregate.js';
 export { createLog, logFormats, logLevels, type Log, type LogFields, type LogFormat, type LogLevel } from './logger.js';
 export { RankMetrics, type MetricsSnapshot } from './rank-metrics.js';
+export { TraceFile, type TraceSpan } from './trace-file.js';
 export { ObservationServer } from './server.js';
 export { quantile, StatusTracker, summarizeSeconds, type RankPhase, type Status } from './status.js';

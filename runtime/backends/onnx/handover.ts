@@ -2,7 +2,7 @@
  * The worker's side of exchanges: packs what goes out, hands it to the main thread, unpacks what has come in. A fresh exchange is
  * waited for at once; a stale one when the next run reaches it, so that it travels while segments compute.
  */
-import { joinMoments } from '../../engine/index.js';
+import { joinMoments, timed, type RunSpan } from '../../engine/index.js';
 import { SdxlError } from '../../errors/index.js';
 import type { MomentsRule } from '../../graph/index.js';
 import type { Copy, ExchangeStep, GatheredMoments } from './schedule.js';
@@ -25,20 +25,32 @@ export class Handover {
   }
 
   /** Makes one exchange of a run; returns whether anything was sent. Throws when this or an earlier one has failed. */
-  exchange(step: ExchangeStep, displaced: RunRequest['displaced']): boolean {
+  exchange(step: ExchangeStep, displaced: RunRequest['displaced'], spans: RunSpan[] | undefined): boolean {
+    const what = `${step.label}#${String(step.tag)}`;
+    const send = (): void => {
+      timed(spans, `send ${what}`, () => {
+        this.#send(step);
+      });
+    };
+    const receive = (): void => {
+      timed(spans, `wait ${what}`, () => {
+        this.#await(step);
+      });
+      timed(spans, `unpack ${what}`, () => {
+        this.#copy(step.unpack);
+      });
+    };
     const timing = displaced?.displacement.timing[step.label] ?? 'fresh';
     if (timing === 'fresh' || displaced === undefined) {
-      this.#send(step);
-      this.#await(step);
-      this.#copy(step.unpack);
+      send();
+      receive();
       return true;
     }
     // What the run before has sent; its memory is free again once it is unpacked.
-    this.#await(step);
-    this.#copy(step.unpack);
+    receive();
     if (step.moments !== undefined) this.#join(step.moments, displaced.displacement.moments);
     if (timing === 'frozen' || displaced.last) return false;
-    this.#send(step);
+    send();
     return true;
   }
 

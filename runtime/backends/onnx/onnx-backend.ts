@@ -11,6 +11,7 @@ import {
   type Component,
   type Engine,
   type Executor,
+  type RunSpan,
 } from '../../engine/index.js';
 import { SdxlError } from '../../errors/index.js';
 import { printGraph } from '../../graph/index.js';
@@ -28,6 +29,8 @@ export interface OnnxBackendOptions {
   readonly communicator: Communicator;
   /** Told of cached engines that were found damaged and are built again. */
   readonly onDamage?: (reason: string) => void;
+  /** Told after each run what it did when. */
+  readonly onSpans?: ((spans: readonly RunSpan[]) => void) | undefined;
 }
 
 const shapeInputsFile = 'shape-inputs.json';
@@ -95,10 +98,10 @@ export class OnnxBackend implements Backend {
       weightsDirectory: weightLayout(component).directory,
       threads: this.#options.threads,
     });
-    const { communicator } = this.#options;
+    const { communicator, onSpans } = this.#options;
     const world = Array.from({ length: communicator.worldSize }, (_, rank) => rank);
     const groups = { rank: communicator.rank, patch: component.patchGroup, world };
-    return new OnnxExecutor({ id, plan, shapeInputs, groups, worker: this.#worker, communicator });
+    return new OnnxExecutor({ id, plan, shapeInputs, groups, worker: this.#worker, communicator, onSpans });
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,6 @@
 /** Runs one engine on the worker and answers its exchange requests with the communicator. */
 import type { Communicator } from '../../collectives/communicator.js';
-import { bindSymbols, type DisplacedRuns, type Executor, type Plan, type RunResult } from '../../engine/index.js';
+import { bindSymbols, type DisplacedRuns, type Executor, type Plan, type RunResult, type RunSpan } from '../../engine/index.js';
 import { toSdxlError } from '../../errors/index.js';
 import type { CollectiveLabel, Displacement } from '../../graph/index.js';
 import { tensor, type Tensor } from '../../tensor/index.js';
@@ -25,6 +25,8 @@ export interface OnnxExecutorOptions {
   readonly groups: Groups;
   readonly worker: WorkerClient;
   readonly communicator: Communicator;
+  /** Told after each run what it did when. */
+  readonly onSpans: ((spans: readonly RunSpan[]) => void) | undefined;
 }
 
 export class OnnxExecutor implements Executor {
@@ -89,7 +91,7 @@ export class OnnxExecutor implements Executor {
       if (input !== undefined && this.#sent.get(name) !== input)
         changed.push({ name, dtype: input.dtype, shape: input.shape, data: input.data });
     }
-    const { worker, id } = this.#options;
+    const { worker, id, onSpans } = this.#options;
     const { server, schedule } = sized;
     const reply = worker.request({
       kind: 'run',
@@ -97,6 +99,7 @@ export class OnnxExecutor implements Executor {
       inputs: changed,
       ...(isNew ? { schedule, ...(server === undefined ? {} : { shared: server.shared }) } : {}),
       ...(displaced === undefined ? {} : { displaced }),
+      traced: onSpans !== undefined,
     });
     // The exchange's own error says who failed; the worker only learns that it did.
     const [ran, served] = await Promise.allSettled([reply, server?.serve(reply, signal)]);
@@ -104,7 +107,8 @@ export class OnnxExecutor implements Executor {
     if (ran.status === 'rejected') throw toSdxlError(ran.reason);
     if (ran.value.kind !== 'ran') throw new Error(`the worker answered a run with ${ran.value.kind}`);
     this.#sent = new Map(Object.entries(inputs));
-    const { outputs, timing } = ran.value;
+    const { outputs, timing, spans } = ran.value;
+    onSpans?.(spans);
     return { outputs: Object.fromEntries(outputs.map(({ name, dtype, shape, data }) => [name, tensor(dtype, shape, data)])), timing };
   }
 

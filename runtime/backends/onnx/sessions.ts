@@ -4,11 +4,11 @@ import { SdxlError } from '../../errors/index.js';
 import type { LoadRequest } from './worker-protocol.js';
 
 export class OpenSessions {
-  readonly #name: string;
+  readonly name: string;
   readonly #sessions: readonly InferenceSession[];
 
   private constructor(name: string, sessions: readonly InferenceSession[]) {
-    this.#name = name;
+    this.name = name;
     this.#sessions = sessions;
   }
 
@@ -32,13 +32,13 @@ export class OpenSessions {
   /** Runs one segment; `fetches` are filled in place. */
   async run(segment: number, feeds: Record<string, OrtTensor>, fetches: Record<string, OrtTensor>): Promise<void> {
     const session = this.#sessions[segment];
-    if (session === undefined) throw new Error(`${this.#name} has no segment ${String(segment)}`);
+    if (session === undefined) throw new Error(`${this.name} has no segment ${String(segment)}`);
     try {
       // The returned tensors are copies that the binding makes besides; the fetches hold the result.
       await session.run(feeds, fetches);
     } catch (cause) {
-      throw new SdxlError('ENGINE_RUN_FAILED', `${this.#name}, segment ${String(segment)}: ${messageOf(cause)}`, {
-        fields: { component: this.#name, segment },
+      throw new SdxlError('ENGINE_RUN_FAILED', `${this.name}, segment ${String(segment)}: ${messageOf(cause)}`, {
+        fields: { component: this.name, segment },
         cause,
       });
     }

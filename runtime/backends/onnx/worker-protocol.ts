@@ -1,6 +1,6 @@
 /** What the main thread and the ONNX worker say to each other. */
 import type { SerializedError } from '../../errors/index.js';
-import type { RunTiming } from '../../engine/index.js';
+import type { RunSpan, RunTiming } from '../../engine/index.js';
 import type { Displacement } from '../../graph/index.js';
 import type { DType, DTypeArrays, Shape } from '../../tensor/index.js';
 import type { Schedule } from './schedule.js';
@@ -41,6 +41,8 @@ export interface RunRequest {
   readonly inputs: readonly WireTensor[];
   /** Absent: every exchange is fresh. */
   readonly displaced?: { readonly displacement: Displacement; readonly last: boolean };
+  /** Whether the reply shall say what was done when. */
+  readonly traced: boolean;
 }
 
 export interface UnloadRequest {
@@ -53,7 +55,14 @@ export type WorkerRequest = LoadRequest | RunRequest | UnloadRequest;
 
 export type WorkerReply =
   | { readonly kind: 'done'; readonly id: number }
-  | { readonly kind: 'ran'; readonly id: number; readonly outputs: readonly WireTensor[]; readonly timing: RunTiming }
+  | {
+      readonly kind: 'ran';
+      readonly id: number;
+      readonly outputs: readonly WireTensor[];
+      readonly timing: RunTiming;
+      /** Empty unless asked for. */
+      readonly spans: readonly RunSpan[];
+    }
   | { readonly kind: 'failed'; readonly id: number; readonly error: SerializedError };
 
 /**

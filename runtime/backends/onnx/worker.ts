@@ -4,6 +4,7 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { Tensor as OrtTensor } from 'onnxruntime-node';
+import { clockMicros, type RunSpan } from '../../engine/index.js';
 import { toSdxlError } from '../../errors/index.js';
 import { Handover } from './handover.js';
 import type { Binding, Schedule, SegmentStep } from './schedule.js';
@@ -88,7 +89,8 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
   if (bound === undefined) throw new Error('the first run carries no schedule');
   for (const input of request.inputs) bound.write(input);
 
-  const started = performance.now();
+  const spans: RunSpan[] | undefined = request.traced ? [] : undefined;
+  const [started, startedAt] = [performance.now(), clockMicros()];
   let exchangeMs = 0;
   let [exchanges, sentBytes] = [0, 0];
   const { handover, schedule } = bound;
@@ -96,12 +98,14 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
     for (const step of schedule.steps) {
       if (step.kind === 'segment') {
         const { feeds, fetches } = bound.of(step);
+        const start = clockMicros();
         await sessions.run(step.segment, feeds, fetches);
+        spans?.push({ name: `segment ${String(step.segment)}`, start, end: clockMicros() });
         continue;
       }
       const before = performance.now();
       if (handover === undefined) throw new Error('an exchange without a shared area');
-      const sent = handover.exchange(step, request.displaced);
+      const sent = handover.exchange(step, request.displaced, spans);
       exchangeMs += performance.now() - before;
       if (!sent) continue;
       exchanges++;
@@ -112,6 +116,7 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
   }
   const totalSeconds = (performance.now() - started) / 1000;
   const exchangeSeconds = exchangeMs / 1000;
+  spans?.push({ name: sessions.name, start: startedAt, end: clockMicros() });
   const outputs = schedule.outputs.map((output) => bound.read(output));
   return {
     reply: {
@@ -119,6 +124,7 @@ async function run(request: RunRequest): Promise<{ reply: WorkerReply; transfer:
       id: request.id,
       outputs,
       timing: { totalSeconds, computeSeconds: totalSeconds - exchangeSeconds, exchangeSeconds, exchanges, sentBytes },
+      spans: spans ?? [],
     },
     transfer: outputs.map(({ data }) => data.buffer).filter((buffer) => buffer instanceof ArrayBuffer),
   };

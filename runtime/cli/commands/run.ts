@@ -46,6 +46,11 @@ export function addRunCommand(program: Command, context: Context): void {
     'with -f: run all ranks here and leave out what places the job in a cluster (pods, claims, deadlines of the operator)',
   );
   addRunOptions(command);
+  command.option(
+    '--trace <file>',
+    'write what each rank here computes, sends and waits for when, to look at with Perfetto or chrome://tracing',
+    once,
+  );
   command.addHelpText(
     'after',
     examples(
