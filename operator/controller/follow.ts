@@ -7,7 +7,8 @@ import { isDisrupted, isEnded, isLost, judgeGang, lostPodMs } from './pod-end.js
 import type { Fact, Step } from './step.js';
 import type { View } from './view.js';
 
-const missingPodsMs = 5_000;
+/** Pods that are missing are asked after in growing intervals: each time the gang is half as old again. */
+const missingPodsMs = { first: 5_000, most: 60_000 };
 /** A gang of which a pod failed is judged without its other pods after so long. */
 const settleMs = 60_000;
 
@@ -98,7 +99,9 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
   }
   // Why there are no pods is told by events, which are not watched.
   const missing = pods.length < count && !current.suspended;
-  return view.step(status, { facts, events, ...(missing ? { requeueAfterMs: missingPodsMs } : {}) });
+  const ageMs = now.getTime() - Date.parse(current.metadata.creationTimestamp ?? now.toISOString());
+  const requeueAfterMs = Math.min(missingPodsMs.most, Math.max(missingPodsMs.first, ageMs / 2));
+  return view.step(status, { facts, events, ...(missing ? { requeueAfterMs } : {}) });
 }
 
 const notable = ['QuotaExceeded', 'Unschedulable', 'ClaimNotBound', 'ImagePullFailed', 'ContainerNotCreated'];

@@ -3,13 +3,14 @@
  * events and metrics. Where a decision would rest on something that is not there, the API server is asked, for caches may lag behind each other.
  */
 import { attemptName, isFinished, jobResource, podCount, storedJob, withConditions, type JobStatus, type StoredJob } from '../api/index.js';
-import { ApiError, pathOf, resources, type ApiClient, type Informer } from '../kube/index.js';
+import { ApiError, resources, type ApiClient, type Informer } from '../kube/index.js';
 import type { Settings } from '../resources/index.js';
 import { decide } from './decide.js';
 import { tell } from './events.js';
 import type { Log } from './log.js';
 import type { OperatorMetrics } from './metrics.js';
 import { gangJob, type GangJob, type GangPod, type Observed } from './observed.js';
+import { Refusals } from './refusals.js';
 import type { Step } from './step.js';
 
 export interface ReconcilerParts {
@@ -30,9 +31,11 @@ const podsMissingMs = 2_000;
 
 export class Reconciler {
   readonly #parts: ReconcilerParts;
+  readonly #refusals: Refusals;
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
+    this.#refusals = new Refusals(parts.client);
   }
 
   /** Does what is next for the job. @returns when to look again, in milliseconds; undefined: when something changes */
@@ -76,15 +79,7 @@ export class Reconciler {
     const has = pods.filter(({ jobUid }) => jobUid === uid).length;
     const ageMs = now.getTime() - Date.parse(creationTimestamp ?? now.toISOString());
     if (gang.suspended || gang.conditions.length > 0 || has >= podCount(job.spec) || ageMs < podsMissingMs) return undefined;
-    const list = await this.#parts.client.call<{
-      readonly items: readonly { readonly message?: string; readonly lastTimestamp?: string }[];
-    }>({
-      verb: 'GET',
-      path: pathOf(resources.coreEvent, namespace),
-      query: { fieldSelector: `involvedObject.uid=${uid ?? ''},reason=FailedCreate`, limit: 50 },
-      signal,
-    });
-    return [...list.items].sort((a, b) => ((a.lastTimestamp ?? '') < (b.lastTimestamp ?? '') ? -1 : 1)).at(-1)?.message;
+    return this.#refusals.of(namespace, uid ?? '', signal);
   }
 
   async #carryOut(job: StoredJob, step: Step, signal: AbortSignal): Promise<void> {
