@@ -4,6 +4,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
 import { Operator } from './controller/index.js';
 import { connect } from './kube/index.js';
 import { openLog } from './log.js';
@@ -15,6 +16,11 @@ const lingerMs = 2_000;
 /** After a signal: the work in hand and the Lease have this long. */
 const endWithinMs = 9_000;
 const minKeyBytes = 32;
+
+// Caches of thousands of jobs live long and what a reconcile makes dies young: a heap that grows in small steps costs a little processor time and
+// saves a third of the memory (bench/operator-scale). Both are read at each collection, so they may be set here for however Node was started.
+setFlagsFromString('--semi-space-growth-factor=1');
+setFlagsFromString('--heap-growing-percent=20');
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { readonly version: string };
 const stop = new AbortController();

@@ -142,7 +142,7 @@ function callsOf(samples: readonly Sample[], count: number): string {
   const calls = new Map<string, number>();
   for (const { name, labels, value } of samples) {
     if (name !== 'sdxl_operator_api_requests_total') continue;
-    const key = `${labels['verb'] ?? ''} ${labels['resource'] ?? ''}${/^2/u.test(labels['code'] ?? '') ? '' : ` ${labels['code'] ?? ''}`}`;
+    const key = `${labels['verb'] ?? ''} ${labels['resource'] ?? ''}${(labels['code'] ?? '').startsWith('2') ? '' : ` ${labels['code'] ?? ''}`}`;
     calls.set(key, (calls.get(key) ?? 0) + value);
   }
   return [...calls]

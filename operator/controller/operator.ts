@@ -45,6 +45,8 @@ const unhealthySilenceMs = 600_000;
 /** How long the work in hand may take once the operator is to end. */
 const finishWithinMs = 5_000;
 
+const conflictRetry = { firstMs: 10, maxMs: 500 };
+
 export class Operator {
   readonly metrics: OperatorMetrics;
   readonly #options: OperatorOptions;
@@ -200,9 +202,20 @@ export class Operator {
       if (signal.aborted) return;
       const conflict = error instanceof ApiError && error.isConflict;
       this.metrics.reconciled(conflict ? 'conflict' : 'error', seconds());
-      // The cache was behind: it will have caught up.
       this.#options.log.log(conflict ? 'debug' : 'warn', describeError(error), { key });
-      this.#queue.addFailed(key);
+      // The cache was behind: with what the server has now the same is decided anew, and nobody need be spared.
+      if (conflict) await this.#refresh(key, signal);
+      this.#queue.addFailed(key, conflict ? conflictRetry : undefined);
+    }
+  }
+
+  async #refresh(key: string, signal: AbortSignal): Promise<void> {
+    const [namespace = '', name = ''] = key.split('/');
+    try {
+      const job = await this.#client.get(jobResource, namespace, name, signal);
+      if (job !== undefined) this.#jobs.absorb(job);
+    } catch (error) {
+      this.#options.log.log('debug', `the job was not read again: ${describeError(error)}`, { key });
     }
   }
 

@@ -117,7 +117,7 @@ export class Informer<T extends KubeObject> {
   }
 
   async #list(signal: AbortSignal): Promise<void> {
-    const { client, resource, namespace, labelSelector, pageSize = 500 } = this.#options;
+    const { client, resource, namespace, labelSelector, pageSize = 200 } = this.#options;
     const listed = new Map<string, T>();
     let page: string | undefined;
     let version: string | undefined;

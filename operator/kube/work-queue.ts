@@ -60,11 +60,11 @@ export class WorkQueue {
     this.#timers.set(key, { at, handle: setTimeout(fire, Math.min(ms, 0x7fff_ffff)) });
   }
 
-  /** Adds the key after a wait that grows with each failure since it was last forgiven. */
-  addFailed(key: string): void {
+  /** Adds the key after a wait that grows with each failure since it was last forgiven; with limits of its own where a failure has them. */
+  addFailed(key: string, limits: BackoffLimits = this.#options.backoff ?? { firstMs: 25, maxMs: 60_000 }): void {
     const failures = (this.#failures.get(key) ?? 0) + 1;
     this.#failures.set(key, failures);
-    this.addAfter(key, backoffMs(failures, this.#options.backoff ?? { firstMs: 100, maxMs: 60_000 }));
+    this.addAfter(key, backoffMs(failures, limits));
   }
 
   /** The key's failures count no more. */

@@ -126,15 +126,18 @@ const faults: readonly (readonly [string, Fault])[] = [
 ];
 
 for (const [name, fault] of faults) {
-  test(`calls that go wrong: ${name}`, { skip }, async () => {
+  test(`calls that go wrong: ${name}`, { skip }, async (t) => {
     const client = await server();
     await using proxy = await FaultProxy.start(cluster());
     // Three of the first calls of all, lists and watches among them, and of each kind of write.
     proxy.inject({}, fault, 3);
     for (const resource of ['sdxljobs', 'jobs', 'services', 'secrets', 'events']) proxy.inject({ isMutating: true, resource }, fault, 2);
     await using operator = await OperatorProcess.start(cluster(), { server: proxy.url });
+    const started = performance.now();
     await begin(client, `fault-${name}`);
     await endsOnce(client, `fault-${name}`, () => operator.log);
+    t.diagnostic(`ended after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    assert.ok(!operator.log.includes('MaxListenersExceededWarning'), operator.log);
     assert.ok(proxy.calls.filter(({ isInjected }) => isInjected).length >= 9);
   });
 }

@@ -219,7 +219,13 @@ export class FaultProxy implements AsyncDisposable {
         agent: this.#agent,
       });
       forwarded.once('response', resolve).once('error', reject);
-      request.socket.once('close', () => forwarded.destroy());
+      const { socket } = request;
+      const onClose = (): void => {
+        forwarded.destroy();
+      };
+      socket.once('close', onClose);
+      // The client's connection outlives this call.
+      forwarded.once('close', () => socket.off('close', onClose));
       forwarded.end(body);
     });
   }

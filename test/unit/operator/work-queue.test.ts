@@ -67,6 +67,17 @@ test('failures wait longer and longer until they are forgiven', async () => {
   queue.close();
 });
 
+test('a failure with limits of its own waits no longer than they say', async () => {
+  const queue = new WorkQueue({ backoff: { firstMs: 60_000, maxMs: 60_000 } });
+  queue.add('a');
+  const started = performance.now();
+  await worked(queue, 8, async (key) => {
+    queue.addFailed(key, { firstMs: 5, maxMs: 20 });
+  });
+  assert.ok(performance.now() - started < 2_000);
+  queue.close();
+});
+
 test('a forgotten key does not come back', async () => {
   const queue = new WorkQueue();
   queue.addAfter('a', 10);
