@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { psnr } from '../image/index.js';
-import type { LocalJob } from '../launch/index.js';
+import { resolveBackend, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
 import { readReference } from '../verify/index.js';
 import { summarizeLatencies } from './bench-statistics.js';
@@ -89,8 +89,9 @@ function cases(context: Context, options: ComparisonOptions, folder: string): Ca
   };
   const wanted = options.ranks.filter((ranks) => ranks > 1);
   const places = wanted.flatMap((ranks) => [1, ...(guided && ranks % 2 === 0 ? [2] : [])].map((cfgDegree) => ({ ranks, cfgDegree })));
+  const offered = resolveBackend(jobFor(1, 1, 'Synchronous', 0).job.spec.backend) === 'Cuda' ? (['Synchronous'] as const) : patchModes;
   const all = places.flatMap(({ ranks, cfgDegree }) => {
-    const modes = ranks / cfgDegree === 1 ? (['Synchronous'] as const) : options.mode === undefined ? patchModes : [options.mode];
+    const modes = ranks / cfgDegree === 1 ? (['Synchronous'] as const) : options.mode === undefined ? offered : [options.mode];
     return modes.map((mode) => ({ ranks, cfgDegree, mode }));
   });
   return [jobFor(1, 1, 'Synchronous', 0), ...all.map(({ ranks, cfgDegree, mode }, index) => jobFor(ranks, cfgDegree, mode, index + 1))];
