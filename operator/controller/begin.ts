@@ -19,7 +19,6 @@ export function begin(view: View, settings: Settings): Step {
       restarts: job.status.restarts ?? 0,
       disruptions: job.status.disruptions ?? 0,
       startTime: timestamp(now),
-      gang: {},
     },
     {
       Complete: { status: false, reason: 'NotEnded', message: 'the images are not all made yet' },

@@ -27,7 +27,8 @@ export function restart(view: View, end: GangEnd): Step {
   }
   const waitMs = end.kind === 'failure' ? Math.min(maxBackoffMs, failurePolicy.backoffSeconds * 1000 * 2 ** Math.min(restarts, 16)) : 0;
   const count = end.kind === 'failure' ? { restarts: restarts + 1 } : { disruptions: disruptions + 1 };
-  const { restartTime, ...before } = job.status;
+  // Left out, not empty: server-side apply makes null of an object that loses all its fields.
+  const { restartTime, gang, ...before } = job.status;
   const message = `attempt ${String(attempt)} ended: ${describeEnd(end)}`;
   const next = new View({ ...view.observed, job: { ...job, status: before } });
   const status = next.status(
@@ -35,7 +36,6 @@ export function restart(view: View, end: GangEnd): Step {
       ...count,
       phase: 'Restarting',
       attempt: attempt + 1,
-      gang: {},
       lastFailure: end.failure,
       ...(waitMs > 0 ? { restartTime: timestamp(new Date(now.getTime() + waitMs)) } : {}),
     },

@@ -2,14 +2,25 @@
  * One reconcile: read a job and its children from the caches, decide, carry the step out: status, then what is applied, then what is deleted, then
  * events and metrics. Where a decision would rest on something that is not there, the API server is asked, for caches may lag behind each other.
  */
-import { attemptName, isFinished, jobResource, podCount, storedJob, withConditions, type JobStatus, type StoredJob } from '../api/index.js';
-import { ApiError, resources, type ApiClient, type Informer } from '../kube/index.js';
+import {
+  attemptName,
+  controllerUidLabel,
+  isFinished,
+  jobResource,
+  podCount,
+  storedJob,
+  withConditions,
+  type JobStatus,
+  type StoredJob,
+} from '../api/index.js';
+import { ApiError, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
 import type { Settings } from '../resources/index.js';
 import { decide } from './decide.js';
 import { tell } from './events.js';
 import type { Log } from './log.js';
 import type { OperatorMetrics } from './metrics.js';
-import { gangJob, type GangJob, type GangPod, type Observed } from './observed.js';
+import { gangJob, gangPod, holds, type GangJob, type GangPod, type Observed } from './observed.js';
+import { isEnded } from './pod-end.js';
 import { Refusals } from './refusals.js';
 import type { Step } from './step.js';
 
@@ -56,7 +67,10 @@ export class Reconciler {
     const expected = job.status.gang?.jobUid !== undefined && !isFinished(job.status);
     if (expected && !found.some((gang) => gang.attempt === attempt)) found.push(...(await this.#liveGang(job, attempt, signal)));
     const current = found.find((gang) => gang.attempt === attempt);
-    const its = pods.indexed(uid);
+    let its = pods.indexed(uid);
+    if (current !== undefined && !isFinished(job.status) && hasEnded(current) && !allEnded(job, current, its)) {
+      its = [...its.filter(({ jobUid }) => jobUid !== current.metadata.uid), ...(await this.#livePods(job, current, signal))];
+    }
     return {
       job,
       gangs: found,
@@ -70,6 +84,17 @@ export class Reconciler {
   async #liveGang(job: StoredJob, attempt: number, signal: AbortSignal): Promise<GangJob[]> {
     const object = await this.#parts.client.get(resources.job, job.metadata.namespace, attemptName(job, attempt), signal);
     return object?.metadata.ownerReferences?.some(({ uid }) => uid === job.metadata.uid) === true ? [gangJob(object)] : [];
+  }
+
+  /** Pods of a gang: what they said at their end may be on its way to the cache when the Job that tells of their end is there. */
+  async #livePods(job: StoredJob, gang: GangJob, signal: AbortSignal): Promise<GangPod[]> {
+    const { items } = await this.#parts.client.call<KubeList>({
+      verb: 'GET',
+      path: pathOf(resources.pod, job.metadata.namespace),
+      query: { labelSelector: `${controllerUidLabel}=${gang.metadata.uid ?? ''}` },
+      signal,
+    });
+    return (items ?? []).map(gangPod);
   }
 
   /** The Job controller's last word on why it makes no pods. */
@@ -124,4 +149,12 @@ export class Reconciler {
     const next = await this.#writeStatus(job, withConditions(status, change, job.metadata.generation, new Date()), signal);
     await tell(this.#parts.client, next, { type: 'Warning', reason, message }, signal);
   }
+}
+
+function hasEnded(gang: GangJob): boolean {
+  return ['Complete', 'FailureTarget', 'Failed'].some((type) => holds(gang, type));
+}
+
+function allEnded(job: StoredJob, gang: GangJob, pods: readonly GangPod[]): boolean {
+  return pods.filter((pod) => pod.jobUid === gang.metadata.uid && isEnded(pod)).length >= podCount(job.spec);
 }

@@ -15,13 +15,13 @@ export function suspend(view: View): Step {
     .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
     .map((object) => ({ resource: resources.job, object }));
   const idle = gangs.length === 0 && running.length === 0;
-  const { startTime, restartTime, ...before } = job.status;
+  const { startTime, restartTime, gang, ...before } = job.status;
   const next = new View({ ...view.observed, job: { ...job, status: before } });
   const message = idle
     ? 'spec.suspend is true and no pod runs'
     : `spec.suspend is true; ending: ${running.map(({ metadata }) => metadata.name).join(', ')}`;
   const status = next.status(
-    { phase: 'Suspended', gang: {}, attempt: view.attempt, restarts: before.restarts ?? 0, disruptions: before.disruptions ?? 0 },
+    { phase: 'Suspended', attempt: view.attempt, restarts: before.restarts ?? 0, disruptions: before.disruptions ?? 0 },
     {
       Complete: { status: false, reason: 'NotEnded', message: 'the images are not all made yet' },
       Failed: { status: false, reason: 'NotEnded', message: 'nothing has ended the job' },
@@ -33,7 +33,8 @@ export function suspend(view: View): Step {
     },
   );
   const events = idle ? [{ type: 'Normal', reason: 'Suspended', message } as const] : [];
-  return view.step(startTime === undefined && restartTime === undefined ? status : (status ?? before), {
+  const kept = startTime === undefined && restartTime === undefined && gang === undefined;
+  return view.step(kept ? status : (status ?? before), {
     remove,
     events,
     ...(idle ? {} : { requeueAfterMs: lostPodMs / 3 }),
@@ -41,12 +42,15 @@ export function suspend(view: View): Step {
 }
 
 /** The job has ended: what is left of its gang is dealt with, and in time the job itself. */
-export function afterEnd({ job, gangs, now }: Observed): Step {
+export function afterEnd({ job, gangs, pods, now }: Observed): Step {
   const { status, spec } = job;
   const complete = isTrue(status, 'Complete');
   const removable = gangs.filter((gang) => {
     if (gang.metadata.deletionTimestamp !== undefined) return false;
-    const over = complete || holds(gang, 'Failed') || holds(gang, 'FailureTarget');
+    const its = pods.filter(({ jobUid }) => jobUid === gang.metadata.uid);
+    // Pods may have ended before their Job tells of it: they stay, with their logs.
+    const ended = its.length > 0 && its.every(isEnded);
+    const over = complete || ended || holds(gang, 'Failed') || holds(gang, 'FailureTarget');
     return spec.cleanPodPolicy === 'All' || gang.attempt !== status.attempt || !over;
   });
   const remove: Step['remove'][number][] = removable.map((object) => ({ resource: resources.job, object }));

@@ -11,6 +11,7 @@ export {
   pathOf,
   resources,
   type Condition,
+  type KubeList,
   type KubeObject,
   type ObjectMeta,
   type OwnerReference,
