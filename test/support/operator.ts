@@ -34,10 +34,28 @@ export class OperatorProcess implements AsyncDisposable {
     return this.#log;
   }
 
+  /** Stops the process in its tracks, as a machine that is starved or asleep does, until `resume`. */
+  pause(): void {
+    this.#child.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#child.kill('SIGCONT');
+  }
+
+  /** What it answers to /metrics. */
+  async metrics(): Promise<string> {
+    const port = /started .*ports="(\d+),/u.exec(this.#log)?.[1];
+    if (port === undefined) throw new Error(`the operator does not say where it serves metrics:\n${this.#log}`);
+    return await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  }
+
   async end(signal: NodeJS.Signals): Promise<number | null> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       const exited = once(this.#child, 'exit');
       this.#child.kill(signal);
+      // One that is paused takes no other signal.
+      this.#child.kill('SIGCONT');
       await exited;
     }
     return this.#child.exitCode;
