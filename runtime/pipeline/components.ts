@@ -9,7 +9,7 @@ import { componentSizes, type ImageSize } from './component-sizes.js';
 import type { Model, TextEncoderParts } from './model.js';
 
 /** What the UNet is conditioned on stays the same over an image; the timesteps are those of the schedule. */
-const unetInputRates: Readonly<Record<string, InputRate>> = {
+export const unetInputRates: Readonly<Record<string, InputRate>> = {
   encoder_hidden_states: 'prompt',
   text_embeds: 'prompt',
   time_ids: 'prompt',

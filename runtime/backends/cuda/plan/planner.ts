@@ -599,7 +599,7 @@ class Planner {
     return view;
   }
 
-  #allocate(shape: readonly number[], type: ElementType, role: BufferSpec['role'], order = memoryOrder(shape.length)): View {
+  #allocate(shape: readonly number[], type: ElementType, role: BufferSpec['role'], order = memoryOrder(shape.length, type)): View {
     const strides = stridesInOrder(shape, order);
     const buffer = this.#buffers.length;
     this.#buffers.push({ type, elements: product(shape), role });

@@ -48,11 +48,11 @@ export function stridesInOrder(shape: readonly number[], order: readonly number[
 
 /**
  * The order in which a value's axes lie in memory: images `[b, c, h, w]` as b, h, w, c; stacked images `[n, b, c, h, w]` as
- * n, b, h, w, c; everything else as written.
+ * n, b, h, w, c; everything else as written, statistics (f32) too.
  */
-export function memoryOrder(rank: number): readonly number[] {
-  if (rank === 4) return [0, 2, 3, 1];
-  if (rank === 5) return [0, 1, 3, 4, 2];
+export function memoryOrder(rank: number, type: ElementType = 'half'): readonly number[] {
+  if (rank === 4 && type !== 'f32') return [0, 2, 3, 1];
+  if (rank === 5 && type !== 'f32') return [0, 1, 3, 4, 2];
   return Array.from({ length: rank }, (_, axis) => axis);
 }
 
@@ -106,7 +106,7 @@ export function matrixView(view: View): MatrixView | undefined {
 
 /** Whether the elements fill a block of memory without gaps in the order {@link memoryOrder} gives. */
 export function isDense(view: View): boolean {
-  const strides = stridesInOrder(view.shape, memoryOrder(view.shape.length));
+  const strides = stridesInOrder(view.shape, memoryOrder(view.shape.length, view.type));
   return view.shape.every((size, axis) => size === 1 || strides[axis] === view.strides[axis]);
 }
 
