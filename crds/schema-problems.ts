@@ -145,7 +145,8 @@ function unknownField(root: StructuralSchema, parent: FieldPath, field: string):
   if (sibling !== undefined) return `is an unknown field; did you mean ${sibling}?`;
   // Nobody writes the status by hand.
   const written = fieldsNamed(root, field, []).filter(([first]) => first !== 'status');
-  const elsewhere = written.map(formatPath);
+  const namesakes = written.filter((path) => path.at(-1) === field);
+  const elsewhere = (namesakes.length > 0 ? namesakes : written).map(formatPath);
   if (elsewhere.length > 0) return `is an unknown field here; did you mean ${elsewhere.slice(0, 3).join(' or ')}?`;
   return `is an unknown field; known ones are ${siblings.join(', ')}`;
 }

@@ -6,7 +6,7 @@ export const kind = 'SdxlJob';
 
 export const sdxlJobSchema: StructuralSchema = {
   type: 'object',
-  description: "A job that makes images of one prompt with Stable Diffusion XL, each image on all of the job's ranks at once.",
+  description: "A job that makes images of one prompt with Stable Diffusion XL, each image on one of the job's ranks or on many at once.",
   required: ['spec'],
   'x-kubernetes-validations': [
     {
@@ -49,11 +49,25 @@ export const sdxlJobSchema: StructuralSchema = {
           message: 'scheduling is immutable unless the job is suspended: set suspend to true first',
         },
         {
-          rule: '!has(self.parallelism.ranksPerPod) || self.parallelism.cfgDegree * self.parallelism.patchDegree % self.parallelism.ranksPerPod == 0',
-          fieldPath: '.parallelism.ranksPerPod',
-          message: 'ranksPerPod must divide cfgDegree x patchDegree',
+          rule: 'self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree <= 64',
+          fieldPath: '.parallelism',
+          message: 'dataDegree x cfgDegree x patchDegree may be at most 64',
           messageExpression:
-            "'ranksPerPod %d does not divide the number of ranks, cfgDegree %d x patchDegree %d = %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.cfgDegree * self.parallelism.patchDegree])",
+            "'dataDegree %d x cfgDegree %d x patchDegree %d = %d ranks, at most 64 are allowed' .format([self.parallelism.dataDegree, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree])",
+        },
+        {
+          rule: '!has(self.parallelism.ranksPerPod) || self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree % self.parallelism.ranksPerPod == 0',
+          fieldPath: '.parallelism.ranksPerPod',
+          message: 'ranksPerPod must divide dataDegree x cfgDegree x patchDegree',
+          messageExpression:
+            "'ranksPerPod %d does not divide the number of ranks, dataDegree %d x cfgDegree %d x patchDegree %d = %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.dataDegree, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree])",
+        },
+        {
+          rule: 'self.parallelism.dataDegree <= self.numImages',
+          fieldPath: '.parallelism.dataDegree',
+          message: 'dataDegree may be at most numImages',
+          messageExpression:
+            "'dataDegree %d with numImages %d leaves ranks without an image: lower dataDegree, or spread each image with cfgDegree and patchDegree' .format([self.parallelism.dataDegree, self.numImages])",
         },
         {
           rule: '!has(self.accelerator) || self.backend != "Onnx"',
@@ -701,8 +715,18 @@ export const sdxlJobSchema: StructuralSchema = {
           type: 'object',
           default: {},
           description:
-            'How one image is spread over ranks. The job has cfgDegree x patchDegree ranks, each on its own device (or its share of the processors).',
+            'How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors).',
           properties: {
+            dataDegree: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 64,
+              default: 1,
+              description:
+                "Number of images made at once, each by cfgDegree x patchDegree ranks of its own, which take the next image as soon as they have finished one. An image's pixels do not depend on it. At most numImages.",
+              example: 4,
+            },
             cfgDegree: {
               type: 'integer',
               format: 'int32',
@@ -728,7 +752,7 @@ export const sdxlJobSchema: StructuralSchema = {
               minimum: 1,
               maximum: 64,
               description:
-                'Ranks of each pod. The job has cfgDegree x patchDegree / ranksPerPod pods, which start and end together. Left out, all ranks share one pod.',
+                'Ranks of each pod. The job has dataDegree x cfgDegree x patchDegree / ranksPerPod pods, which start and end together. Left out, all ranks share one pod.',
               example: 8,
             },
             mode: {

@@ -1,5 +1,5 @@
 /** From no gang to a gang: the next attempt is chosen, and its children are applied once nothing of an earlier one is in the way. */
-import { attemptName, podCount, timestamp, type StoredJob } from '../api/index.js';
+import { attemptName, podCount, rankCount, timestamp, type StoredJob } from '../api/index.js';
 import { resources } from '../kube/index.js';
 import { attemptChildren, type Settings } from '../resources/index.js';
 import { disrupted, restart } from './outcome.js';
@@ -64,6 +64,6 @@ export function start(view: View, settings: Settings): Step {
 
 function describeGang({ spec }: StoredJob): string {
   const pods = podCount(spec);
-  const ranks = spec.parallelism.cfgDegree * spec.parallelism.patchDegree;
+  const ranks = rankCount(spec);
   return `${String(ranks)} ${ranks === 1 ? 'rank' : 'ranks'} in ${String(pods)} ${pods === 1 ? 'pod' : 'pods'}`;
 }

@@ -31,7 +31,7 @@ function outputClaim(job: StoredJob): Child {
         ownerReferences: [ownerOf(job)],
       },
       spec: {
-        // Pods on several nodes mount it together, although only rank 0 writes.
+        // Pods on several nodes mount it together: the first rank of each replica writes.
         accessModes: [podCount(job.spec) === 1 ? 'ReadWriteOnce' : 'ReadWriteMany'],
         resources: { requests: { storage: size } },
         ...(storageClassName === undefined ? {} : { storageClassName }),

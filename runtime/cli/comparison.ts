@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { psnr } from '../image/index.js';
 import { resolveBackend, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
+import type { PipelineEvent } from '../pipeline/index.js';
 import { readReference } from '../verify/index.js';
 import { summarizeLatencies } from './bench-statistics.js';
 import type { Context } from './context.js';
@@ -29,6 +30,8 @@ export interface Compared {
   readonly worstDecibels: number;
   readonly meanDecibels: number;
 }
+
+type ImageEvent = Extract<PipelineEvent, { type: 'image' }>;
 
 interface Case {
   readonly ranks: number;
@@ -102,19 +105,18 @@ async function make(
   job: LocalJob,
   options: RunOptions,
 ): Promise<{ readonly paths: readonly string[]; readonly seconds: readonly number[] }> {
-  const [paths, seconds]: [string[], number[]] = [[], []];
+  const images: ImageEvent[] = [];
   await follow(context, {
     task: { kind: 'run', resume: false },
     job,
     options,
     images: job.spec.numImages,
     onMessage: (_rank, message) => {
-      if (message.type !== 'event' || message.event.type !== 'image') return;
-      paths.push(message.event.path);
-      seconds.push(message.event.seconds);
+      if (message.type === 'event' && message.event.type === 'image') images.push(message.event);
     },
   });
-  return { paths, seconds };
+  images.sort((a, b) => a.image - b.image);
+  return { paths: images.map(({ path }) => path), seconds: images.map(({ seconds }) => seconds) };
 }
 
 async function likenessOf(path: string, reference: string): Promise<number> {

@@ -104,10 +104,14 @@ function track(status: StatusTracker, rank: number, message: RankMessage): void 
     status.phaseChanged(rank, message.outcome.ok ? 'done' : 'failed');
     if (!message.outcome.ok) status.failed(message.outcome.error);
   }
-  if (message.type === 'sample' && rank === 0) status.imageEnded(message.seconds);
+  if (message.type === 'sample' && rank === 0) status.imageEnded(message.image, message.seconds);
   if (message.type !== 'event') return;
-  if (message.event.type === 'step') status.stepEnded(rank, message.event.step);
-  if (message.event.type === 'image') status.imageEnded(message.event.skipped ? undefined : message.event.seconds);
+  if (message.event.type === 'step') status.stepEnded(rank, message.event.image, message.event.step);
+  if (message.event.type === 'replica-step') status.stepEnded(undefined, message.event.image, message.event.step);
+  if (message.event.type === 'image') {
+    const { image, skipped, seconds } = message.event;
+    status.imageEnded(image, skipped ? undefined : seconds);
+  }
 }
 
 function tell(log: Log, rank: number, message: RankMessage): void {

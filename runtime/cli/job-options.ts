@@ -44,6 +44,7 @@ export interface JobOptions {
   readonly numImages?: number;
   readonly output?: string;
   readonly ranks?: number;
+  readonly dataDegree?: number;
   readonly cfgDegree?: number;
   readonly patchDegree?: number;
   readonly mode?: string;
@@ -81,6 +82,7 @@ const jobOptionNames = [
   'numImages',
   'output',
   'ranks',
+  'dataDegree',
   'cfgDegree',
   'patchDegree',
   'mode',
@@ -115,6 +117,8 @@ const optionOf: Readonly<Record<string, string>> = {
   'spec.scheduler': '--scheduler',
   'spec.numImages': '--num-images',
   'spec.output.path': '--output',
+  'spec.parallelism': '-n',
+  'spec.parallelism.dataDegree': '--data-degree',
   'spec.parallelism.cfgDegree': '--cfg-degree',
   'spec.parallelism.patchDegree': '--patch-degree',
   'spec.parallelism.mode': '--mode',
@@ -140,9 +144,10 @@ export function addSizeOptions(command: Command): Command {
 
 export function addMeshOptions(command: Command): Command {
   return command
-    .option('-n, --ranks <count>', 'ranks to spread each image over', integerIn(1, 64))
+    .option('-n, --ranks <count>', 'ranks in all: data-degree x cfg-degree x patch-degree', integerIn(1, 64))
+    .option('--data-degree <count>', 'images made at once, each on ranks of its own (default: 1)', integer)
     .option('--cfg-degree <1|2>', '2: guidance branches on different ranks (default: 1)', integer)
-    .option('--patch-degree <count>', 'stripes of the image (default: ranks / cfg-degree)', integer);
+    .option('--patch-degree <count>', 'stripes of an image (default: ranks / data-degree / cfg-degree)', integer);
 }
 
 export function addModeOptions(command: Command): Command {
@@ -187,7 +192,7 @@ function loras(text: string, previous: readonly LoraOption[] = []): readonly Lor
 
 /** The job that the options describe, valid. @throws SdxlError JOB_INVALID or MESH_INVALID naming the options. */
 export function jobFromOptions(options: JobOptions, environment: Environment): LocalJob {
-  const { cfgDegree, patchDegree } = mesh(options, environment);
+  const degrees = mesh(options, environment);
   const spec = {
     model: {
       path: options.model,
@@ -217,7 +222,7 @@ export function jobFromOptions(options: JobOptions, environment: Environment): L
     schedulerOptions: options.schedulerOption,
     numImages: options.numImages,
     backend: options.backend,
-    parallelism: { cfgDegree, patchDegree, mode: options.mode, warmupSteps: options.warmupSteps },
+    parallelism: { ...degrees, mode: options.mode, warmupSteps: options.warmupSteps },
     output: { path: options.output },
   };
   const given = withoutUndefined({ apiVersion, kind, metadata: { name: 'command-line' }, spec });
@@ -243,18 +248,26 @@ export function jobInvalid(problems: readonly JobProblem[], file?: string): Sdxl
   return new SdxlError('JOB_INVALID', message, { fields: { problems: lines, ...(file === undefined ? {} : { file }) } });
 }
 
-function mesh(options: JobOptions, { gang }: Environment): { readonly cfgDegree: number; readonly patchDegree: number | undefined } {
-  const { cfgDegree = 1, patchDegree, ranks = gang?.worldSize } = options;
+interface Degrees {
+  readonly dataDegree: number;
+  readonly cfgDegree: number;
+  readonly patchDegree: number | undefined;
+}
+
+function mesh(options: JobOptions, { gang }: Environment): Degrees {
+  const { dataDegree = 1, cfgDegree = 1, patchDegree, ranks = gang?.worldSize } = options;
   // The validator says what is wrong with these; nothing follows from them.
-  if (cfgDegree < 1 || (patchDegree ?? 1) < 1) return { cfgDegree, patchDegree };
-  const degree = patchDegree ?? Math.max(1, Math.floor((ranks ?? cfgDegree) / cfgDegree));
-  if (ranks !== undefined && cfgDegree * degree !== ranks) {
-    const made = `--cfg-degree ${String(cfgDegree)} × --patch-degree ${String(degree)} = ${String(cfgDegree * degree)}`;
+  if (dataDegree < 1 || cfgDegree < 1 || (patchDegree ?? 1) < 1) return { dataDegree, cfgDegree, patchDegree };
+  const others = dataDegree * cfgDegree;
+  const degree = patchDegree ?? Math.max(1, Math.floor((ranks ?? others) / others));
+  if (ranks !== undefined && others * degree !== ranks) {
+    const data = options.dataDegree === undefined ? '' : `--data-degree ${String(dataDegree)} × `;
+    const made = `${data}--cfg-degree ${String(cfgDegree)} × --patch-degree ${String(degree)} = ${String(others * degree)}`;
     throw new SdxlError('MESH_INVALID', `${made} ranks, but -n is ${String(ranks)}: their product must be the number of ranks`, {
-      fields: { ranks, cfgDegree, patchDegree: degree },
+      fields: { ranks, dataDegree, cfgDegree, patchDegree: degree },
     });
   }
-  return { cfgDegree, patchDegree: degree };
+  return { dataDegree, cfgDegree, patchDegree: degree };
 }
 
 function named(problem: JobProblem, { size, height, width }: JobOptions): JobProblem {

@@ -1,6 +1,7 @@
 /** Shows how far ranks are: a bar on a terminal, plain lines elsewhere. Both on stderr, so that results can be piped. */
 import { SingleBar } from 'cli-progress';
 import type { RankMessage } from '../launch/index.js';
+import { JobProgress } from '../observe/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
 
 export interface Progress {
@@ -66,6 +67,8 @@ class ProgressLines implements Progress {
         this.line(event.skipped ? `${image}kept, it is complete: ${event.path}` : `${image}${event.path}, ${seconds(event.seconds)}`);
         break;
       case 'stage-started':
+      case 'replica-step':
+      case 'waiting':
       case 'warning':
         break;
     }
@@ -80,10 +83,12 @@ class ProgressLines implements Progress {
 class ProgressBar implements Progress {
   readonly #options: ProgressOptions;
   readonly #bar: SingleBar;
+  readonly #progress: JobProgress;
   #active = false;
 
   constructor(options: ProgressOptions) {
     this.#options = options;
+    this.#progress = new JobProgress(options.images, options.steps);
     this.#bar = new SingleBar({
       format: '{what} [{bar}] {value}/{total} steps, {duration_formatted}, {eta_formatted} left',
       stream: options.stream,
@@ -96,14 +101,15 @@ class ProgressBar implements Progress {
 
   message(rank: number, message: RankMessage): void {
     if (rank !== this.#options.rank) return;
-    const { images, steps } = this.#options;
+    const { images } = this.#options;
     if (message.type === 'phase') this.#show(message.phase);
     if (message.type !== 'event') return;
     const { event } = message;
     if (event.type === 'engine') this.#show(`${this.#options.loads ? 'loading' : 'built'} ${event.component}`);
     if (event.type === 'stage-started') this.#show(`image ${String(event.image + 1)}/${String(images)} ${event.stage}`);
-    if (event.type === 'step') this.#bar.update(event.image * steps + event.step);
-    if (event.type === 'image') this.#bar.update((event.image + 1) * steps);
+    if (event.type === 'step' || event.type === 'replica-step') this.#progress.stepEnded(event.image, event.step);
+    if (event.type === 'image') this.#progress.imageEnded(event.image);
+    if (this.#active) this.#bar.update(this.#progress.stepsDone);
   }
 
   line(text: string): void {

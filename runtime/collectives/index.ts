@@ -4,6 +4,7 @@
  * else sees {@link Communicator}.
  */
 export { SingleRank, type Communicator, type CommunicatorObserver, type Exchange, type Fingerprint, type Message } from './communicator.js';
+export { GroupCommunicator } from './group.js';
 export { GrpcCommunicator } from './grpc/grpc-communicator.js';
 export { type GrpcCommunicatorOptions, type Timeouts } from './grpc/options.js';
 export { rankTlsName, type TlsIdentity } from './grpc/tls.js';

@@ -1,12 +1,13 @@
 /** One image of a job on this process's only rank, with everything on the way to it kept: what `sdxl verify` compares. */
 import { SingleRank } from '../collectives/index.js';
 import { SdxlError } from '../errors/index.js';
+import { gangSize } from '../parallel/index.js';
 import { Pipeline, planComponents } from '../pipeline/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { createBackend, resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
 import type { LocalJob } from './cluster-fields.js';
-import { toJobRequest } from './job-request.js';
+import { meshOf, toJobRequest } from './job-request.js';
 import { openModel } from './launch.js';
 import { checkMemory } from './memory-check.js';
 
@@ -24,7 +25,7 @@ export async function captureStages(
   { cacheDirectory, cudaLibraryPath, signal, onNote }: CaptureOptions,
 ): Promise<Map<string, Tensor<'f32'>>> {
   const mesh = { cfg: 1, patch: 1 };
-  if (spec.parallelism.cfgDegree * spec.parallelism.patchDegree > 1) {
+  if (gangSize(meshOf(spec)) > 1) {
     throw new SdxlError('USAGE', 'stages are compared on one rank: give no degrees, or compare a finished image with --image');
   }
   await using model = await openModel(spec.model);

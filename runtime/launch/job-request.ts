@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import type { SdxlJobSpec } from '../../crds/index.js';
-import type { Mesh } from '../parallel/index.js';
+import type { JobMesh } from '../parallel/index.js';
 import type { JobRequest, ModelSource, PatchTiming } from '../pipeline/index.js';
 import type { LocalSpec } from './cluster-fields.js';
 import type { SchedulerChoice } from '../schedulers/index.js';
@@ -12,8 +12,8 @@ export interface NamedJob {
   readonly spec: SdxlJobSpec;
 }
 
-export function meshOf({ parallelism }: SdxlJobSpec): Mesh {
-  return { cfg: parallelism.cfgDegree, patch: parallelism.patchDegree };
+export function meshOf({ parallelism }: SdxlJobSpec): JobMesh {
+  return { data: parallelism.dataDegree, cfg: parallelism.cfgDegree, patch: parallelism.patchDegree };
 }
 
 /** The job's model with every path made absolute: what ranks open. */

@@ -7,7 +7,7 @@ import { isAbsolute, resolve } from 'node:path';
 import type { SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { assertWritable } from '../image/index.js';
-import { worldSize } from '../parallel/index.js';
+import { gangSize, placeInGang } from '../parallel/index.js';
 import { checkRequest, imagePath, Model, planComponents } from '../pipeline/index.js';
 import { resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
@@ -71,14 +71,15 @@ export async function launch(options: LaunchOptions): Promise<void> {
       : { bytes: options.memoryLimitBytes, source: '--memory-limit' };
   // A GPU's memory is asked of its driver, by the rank that allocates it.
   await checkModel(options, placement.localRanks, backend === 'Onnx' ? memory : undefined);
-  const writesHere = task.kind === 'run' && placement.firstRank === 0;
+  const ranks = Array.from({ length: placement.localRanks }, (_, index) => placement.firstRank + index);
+  const mesh = meshOf(spec);
+  const writesHere = task.kind === 'run' && ranks.some((rank) => placeInGang(mesh, rank).rank === 0);
   const request = toJobRequest({ name: '', spec });
   if (writesHere) await assertWritable(imagePath(request, 0));
   const threads = options.threads ?? threadsPerRank(budget, placement.ranksOnHost);
   const meeting = await meet(options, placement);
   stop.throwIfAborted();
 
-  const ranks = Array.from({ length: placement.localRanks }, (_, index) => placement.firstRank + index);
   const assignments = ranks.map((rank): Assignment => ({
     task,
     job: { name: jobName(job), spec: { ...spec, model: resolvedModel(spec.model) } },
@@ -161,15 +162,16 @@ interface Placement {
 
 function place({ job, task, environment: { gang } }: LaunchOptions): Placement {
   const mesh = meshOf(job.spec);
-  const world = worldSize(mesh);
+  const world = gangSize(mesh);
   // One build serves every rank.
   if (task.kind === 'build') return { firstRank: 0, localRanks: 1, ranksOnHost: 1, worldSize: 1 };
   if (gang === undefined) return { firstRank: 0, localRanks: world, ranksOnHost: world, worldSize: world };
   if (gang.worldSize !== world) {
     throw new SdxlError(
       'MESH_INVALID',
-      `WORLD_SIZE is ${String(gang.worldSize)}, and the job has ${String(world)} ranks (cfgDegree ${String(mesh.cfg)} × patchDegree ${String(mesh.patch)})`,
-      { fields: { worldSize: gang.worldSize, cfgDegree: mesh.cfg, patchDegree: mesh.patch } },
+      `WORLD_SIZE is ${String(gang.worldSize)}, and the job has ${String(world)} ranks ` +
+        `(dataDegree ${String(mesh.data)} × cfgDegree ${String(mesh.cfg)} × patchDegree ${String(mesh.patch)})`,
+      { fields: { worldSize: gang.worldSize, dataDegree: mesh.data, cfgDegree: mesh.cfg, patchDegree: mesh.patch } },
     );
   }
   return gang;

@@ -1,10 +1,10 @@
 /** Counts what a pipeline reports. */
 import type { SdxlJobSpec } from '../../crds/index.js';
-import type { RankMetrics } from '../observe/index.js';
+import { JobProgress, type RankMetrics } from '../observe/index.js';
 import type { PipelineEvent, PipelineObserver } from '../pipeline/index.js';
 
 export function measure(metrics: RankMetrics, { numImages, numInferenceSteps }: SdxlJobSpec): PipelineObserver {
-  let done = 0;
+  const progress = new JobProgress(numImages, numInferenceSteps);
   return (event: PipelineEvent): void => {
     switch (event.type) {
       case 'engine':
@@ -15,14 +15,20 @@ export function measure(metrics: RankMetrics, { numImages, numInferenceSteps }: 
         break;
       case 'step':
         metrics.stepEnded(event.seconds);
-        metrics.progressed(Math.min(1, (done + event.step / numInferenceSteps) / numImages));
+        progress.stepEnded(event.image, event.step);
+        metrics.progressed(progress.ratio);
+        break;
+      case 'replica-step':
+        progress.stepEnded(event.image, event.step);
+        metrics.progressed(progress.ratio);
         break;
       case 'image':
-        done++;
+        progress.imageEnded(event.image);
         metrics.imageEnded(event.skipped ? 'skipped' : 'written', event.seconds);
-        metrics.progressed(Math.min(1, done / numImages));
+        metrics.progressed(progress.ratio);
         break;
       case 'stage-started':
+      case 'waiting':
       case 'warning':
         break;
     }

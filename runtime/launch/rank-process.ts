@@ -102,7 +102,7 @@ export class RankProcess {
         break;
       case 'event':
         this.at = placeOf(message.event) ?? this.at;
-        this.stalledMs = 0;
+        if (isOwn(message.event, this.rank)) this.stalledMs = 0;
         break;
       case 'sample':
         this.stalledMs = 0;
@@ -168,7 +168,14 @@ function placeOf(event: PipelineEvent): string | undefined {
       return `${image}, after ${event.stage}`;
     case 'engine':
     case 'image':
+    case 'replica-step':
+    case 'waiting':
     case 'warning':
       return undefined;
   }
+}
+
+/** Whether the event says that the rank itself has got on: rank 0 also tells of what others did. */
+function isOwn(event: PipelineEvent, rank: number): boolean {
+  return event.type !== 'replica-step' && (event.type !== 'image' || event.rank === rank);
 }

@@ -2,12 +2,12 @@
  * The life of one rank: open the model → build or find its engines → join the gang → load the engines → compute → part. Knows the
  * parts and their order, and nothing of processes: rank-main.ts owns those.
  */
-import { GrpcCommunicator, SingleRank, type Communicator, type Fingerprint } from '../collectives/index.js';
+import { GroupCommunicator, GrpcCommunicator, SingleRank, type Communicator, type Fingerprint } from '../collectives/index.js';
 import type { Backend, Engine, RunSpan } from '../engine/index.js';
 import { SdxlError, toSdxlError } from '../errors/index.js';
 import type { LogFields, LogLevel, RankMetrics, RankPhase } from '../observe/index.js';
 import { packageVersion } from '../package-root.js';
-import { printMesh } from '../parallel/index.js';
+import { placeInGang, printMesh, type Replica } from '../parallel/index.js';
 import {
   buildEngines,
   Model,
@@ -51,7 +51,10 @@ export async function runRank(assignment: Assignment, observer: RankObserver, si
   observer.phase('building');
   await using model = await Model.open(modelSource(job.spec.model));
   const { height, width, guidanceScale, clipSkip } = job.spec;
-  const plan = planComponents(model, meshOf(job.spec), rank, { height, width, guided: Number(guidanceScale) > 1 }, { clipSkip });
+  const mesh = meshOf(job.spec);
+  const replica = placeInGang(mesh, rank);
+  const size = { height, width, guided: Number(guidanceScale) > 1 };
+  const plan = planComponents(model, mesh, replica.rank, size, { clipSkip });
   const prepared = await prepare(assignment, model, plan, observer, signal);
   if (assignment.task.kind === 'build') {
     for (const engine of prepared.engines.values()) observer.event({ type: 'engine', ...engine, loadSeconds: 0 });
@@ -63,7 +66,7 @@ export async function runRank(assignment: Assignment, observer: RankObserver, si
     modelDigest,
     backend: prepared.backend.name,
     dtype: prepared.backend.dtype,
-    mesh: printMesh(meshOf(job.spec)),
+    mesh: printMesh(mesh),
     plan: plan.digest,
     job: jobDigest(job.spec),
   };
@@ -77,7 +80,7 @@ export async function runRank(assignment: Assignment, observer: RankObserver, si
   // Peers hear of the end now, not once this rank has drained.
   signal.addEventListener('abort', tellPeers, { once: true });
   try {
-    await compute({ assignment, model, modelDigest, plan, prepared, communicator, observer, signal: either });
+    await compute({ assignment, replica, model, modelDigest, plan, prepared, communicator, observer, signal: either });
     // Nobody leaves before everybody is done: a rank that waits for one that left would take it for dead.
     await communicator.barrier(either);
     await communicator.close();
@@ -165,6 +168,7 @@ async function join(
 
 interface Computation {
   readonly assignment: Assignment;
+  readonly replica: Replica;
   readonly model: Model;
   readonly modelDigest: string;
   readonly plan: ComponentPlan;
@@ -174,16 +178,19 @@ interface Computation {
   readonly signal: AbortSignal;
 }
 
-async function compute({ assignment, model, modelDigest, plan, prepared, communicator, observer, signal }: Computation): Promise<void> {
-  const { task, job, rank } = assignment;
+async function compute(computation: Computation): Promise<void> {
+  const { assignment, replica, model, modelDigest, plan, prepared, communicator, observer, signal } = computation;
+  const { task, job } = assignment;
   const mesh = meshOf(job.spec);
   await using scope = new ClosingScope(observer);
   observer.phase('loading');
-  const backend = scope.own(await openBackend(assignment, communicator, observer));
+  const group = replica.members.length === communicator.worldSize ? communicator : new GroupCommunicator(communicator, replica.members);
+  const backend = scope.own(await openBackend(assignment, group, observer));
   // Loading finds every engine in the cache; whether and how long it was built is known from before.
   const onEvent: PipelineObserver = (event) => {
     observer.event(event.type === 'engine' ? { ...event, ...prepared.engines.get(event.component) } : event);
   };
+  const { rank } = replica;
   const pipeline = scope.own(await Pipeline.load({ model, components: plan.components, backend, mesh, rank, observer: onEvent, signal }));
   observer.phase('running');
   const request = toJobRequest(job);

@@ -2,6 +2,7 @@
 import type { Communicator, Exchange } from '../collectives/index.js';
 import { clockMicros } from '../engine/index.js';
 import type { SdxlError } from '../errors/index.js';
+import { reportOperation } from '../pipeline/index.js';
 
 export class WatchedCommunicator implements Communicator {
   readonly #inner: Communicator;
@@ -32,6 +33,11 @@ export class WatchedCommunicator implements Communicator {
   }
 
   async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
+    // Rank 0 always listens for these, whatever it does itself.
+    if (exchange.operation === reportOperation) {
+      await this.#inner.exchange(exchange, signal);
+      return;
+    }
     const start = this.#onExchange === undefined ? 0 : clockMicros();
     await this.#watch(`${exchange.operation}#${String(exchange.tag)}`, this.#inner.exchange(exchange, signal));
     this.#onExchange?.(exchange, start, clockMicros());

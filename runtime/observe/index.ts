@@ -8,3 +8,4 @@ export { RankMetrics, type MetricsSnapshot } from './rank-metrics.js';
 export { TraceFile, type TraceSpan } from './trace-file.js';
 export { ObservationServer } from './server.js';
 export { quantile, StatusTracker, summarizeSeconds, type RankPhase, type Status } from './status.js';
+export { JobProgress } from './job-progress.js';

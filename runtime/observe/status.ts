@@ -1,5 +1,6 @@
 /** What `/status` answers: the state of the gang's local ranks and of the job, as the launcher last heard of it. */
 import type { SerializedError } from '../errors/index.js';
+import { JobProgress } from './job-progress.js';
 
 /** A rank's phases, in order. */
 export type RankPhase = 'starting' | 'building' | 'joining' | 'loading' | 'running' | 'closing' | 'done' | 'failed';
@@ -7,7 +8,9 @@ export type RankPhase = 'starting' | 'building' | 'joining' | 'loading' | 'runni
 interface RankStatus {
   readonly rank: number;
   phase: RankPhase;
-  /** Denoising step of the current image, from 1; 0 before the first. */
+  /** Number of the image it makes, or made last; null before the first. */
+  image: number | null;
+  /** Denoising step of that image, from 1; 0 before the first. */
   step: number;
   /** ISO time of the last message. */
   lastHeartbeat: string | null;
@@ -37,15 +40,15 @@ export class StatusTracker {
   readonly #steps: number;
   readonly #ranks: Map<number, RankStatus>;
   readonly #latencies: number[] = [];
-  #imagesDone = 0;
-  #step = 0;
+  readonly #progress: JobProgress;
   #lastError: Status['lastError'] = null;
 
   constructor(job: string, images: number, steps: number, ranks: readonly number[]) {
     this.#job = job;
     this.#images = images;
     this.#steps = steps;
-    this.#ranks = new Map(ranks.map((rank) => [rank, { rank, phase: 'starting', step: 0, lastHeartbeat: null }]));
+    this.#progress = new JobProgress(images, steps);
+    this.#ranks = new Map(ranks.map((rank) => [rank, { rank, phase: 'starting', image: null, step: 0, lastHeartbeat: null }]));
   }
 
   heardFrom(rank: number): void {
@@ -56,16 +59,16 @@ export class StatusTracker {
     this.#update(rank, { phase });
   }
 
-  stepEnded(rank: number, step: number): void {
-    this.#update(rank, { step });
-    this.#step = Math.max(this.#step, step);
+  /** `rank` is undefined for a step of a rank elsewhere. */
+  stepEnded(rank: number | undefined, image: number, step: number): void {
+    if (rank !== undefined) this.#update(rank, { image, step });
+    this.#progress.stepEnded(image, step);
   }
 
   /** `seconds` is undefined for an image that was found complete. */
-  imageEnded(seconds: number | undefined): void {
-    this.#imagesDone++;
-    this.#step = 0;
-    for (const status of this.#ranks.values()) status.step = 0;
+  imageEnded(image: number, seconds: number | undefined): void {
+    this.#progress.imageEnded(image);
+    for (const status of this.#ranks.values()) if (status.image === image) status.step = 0;
     if (seconds !== undefined) this.#latencies.push(seconds);
   }
 
@@ -74,8 +77,7 @@ export class StatusTracker {
   }
 
   get progressRatio(): number {
-    const within = this.#imagesDone < this.#images ? this.#step / this.#steps : 0;
-    return Math.min(1, (this.#imagesDone + within) / this.#images);
+    return this.#progress.ratio;
   }
 
   get(): Status {
@@ -85,7 +87,7 @@ export class StatusTracker {
       job: this.#job,
       phase: phaseOrder.find((phase) => phases.includes(phase)) ?? 'starting',
       ranks,
-      imagesDone: this.#imagesDone,
+      imagesDone: this.#progress.imagesDone,
       images: this.#images,
       steps: this.#steps,
       progressRatio: this.progressRatio,

@@ -1,6 +1,7 @@
 /**
  * The mesh: how a gang's ranks share one image. `cfg` ranks rows split classifier-free guidance (unconditional, conditional), and
- * each of them is split into `patch` ranks that hold equal bands of rows (Li et al. 2024, DistriFusion, section 4).
+ * each of them is split into `patch` ranks that hold equal bands of rows (Li et al. 2024, DistriFusion, section 4). A job of many images
+ * may have several such meshes, replicas, that make different images and exchange nothing while they do.
  */
 import { SdxlError } from '../errors/index.js';
 
@@ -9,6 +10,21 @@ export interface Mesh {
   readonly cfg: number;
   /** Bands of rows. */
   readonly patch: number;
+}
+
+/** The mesh of a whole gang: `data` replicas of the mesh of one image. */
+export interface JobMesh extends Mesh {
+  /** Images that are made at once. */
+  readonly data: number;
+}
+
+/** A rank's replica. Ranks are numbered replica by replica, so that those of one image are neighbours and share machines. */
+export interface Replica {
+  readonly index: number;
+  /** The replica's ranks, as numbered in the gang. The first leads: it takes images from rank 0 and writes them. */
+  readonly members: readonly number[];
+  /** This rank among them: its place in the mesh of its image. */
+  readonly rank: number;
 }
 
 /** A rank's place. Ranks are numbered branch by branch: rank = cfgIndex · patch + patchIndex. */
@@ -23,8 +39,21 @@ export interface MeshPlace {
   readonly patchGroup: readonly number[];
 }
 
+/** Ranks that make one image. */
 export function worldSize(mesh: Mesh): number {
   return mesh.cfg * mesh.patch;
+}
+
+/** Ranks of the whole gang. */
+export function gangSize(mesh: JobMesh): number {
+  return mesh.data * worldSize(mesh);
+}
+
+/** The replica of a rank of the gang. */
+export function placeInGang(mesh: JobMesh, rank: number): Replica {
+  const size = worldSize(mesh);
+  const index = Math.floor(rank / size);
+  return { index, members: Array.from({ length: size }, (_, member) => index * size + member), rank: rank % size };
 }
 
 export function placeInMesh(mesh: Mesh, rank: number): MeshPlace {
@@ -43,8 +72,9 @@ export function decodeMesh(mesh: Mesh): Mesh {
   return { cfg: 1, patch: worldSize(mesh) };
 }
 
-export function printMesh(mesh: Mesh): string {
-  return `cfg=${String(mesh.cfg)},patch=${String(mesh.patch)}`;
+/** `cfg=2,patch=4`, and before it `data=2,` where there are replicas. */
+export function printMesh({ data = 1, cfg, patch }: Mesh & Partial<JobMesh>): string {
+  return `${data === 1 ? '' : `data=${String(data)},`}cfg=${String(cfg)},patch=${String(patch)}`;
 }
 
 /**

@@ -25,13 +25,19 @@ export type PipelineEvent =
       readonly exchanges: number;
       readonly sentBytes: number;
     }
+  /** On rank 0: a step of an image that another replica makes. */
+  | { readonly type: 'replica-step'; readonly image: number; readonly step: number; readonly steps: number }
+  /** No image is left for this rank, and another replica has got on with its own. */
+  | { readonly type: 'waiting' }
   | { readonly type: 'warning'; readonly message: string }
-  /** The image exists on disk (rank 0 only), or is left as it was because a previous attempt wrote it. */
+  /** The image exists on disk, or is left as it was because a previous attempt wrote it. Rank 0 tells of every image. */
   | {
       readonly type: 'image';
       readonly image: number;
       readonly seed: string;
       readonly path: string;
+      /** Rank that wrote it, or found it. */
+      readonly rank: number;
       readonly skipped: boolean;
       /** Prompt in to file written. */
       readonly seconds: number;

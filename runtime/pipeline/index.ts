@@ -5,9 +5,10 @@
 export { buildEngines } from './build.js';
 export { planComponents, type ComponentPlan, type ModelComponents } from './components.js';
 export type { PipelineEvent, PipelineObserver, Stage } from './events.js';
-export { runJob, type FinishedImage, type JobOptions } from './job.js';
+export { runJob, type JobOptions } from './job.js';
 export { estimateMemory, type MemoryEstimate } from './memory.js';
 export { Model } from './model.js';
 export type { ModelSource } from './model-source.js';
 export { checkRequest, Pipeline, type GeneratedImage, type PipelineOptions } from './pipeline.js';
 export { imagePath, type CropOffset, type ImageRequest, type JobRequest, type PatchTiming, type PixelSize } from './request.js';
+export { reportOperation } from './turns.js';

@@ -1,19 +1,22 @@
-/** A job's images, one after the other: what is complete already is kept, each new one is written by rank 0. */
+/** A job's images: what is complete already is kept, the others are made, one at a time by each replica of the mesh. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Communicator } from '../collectives/communicator.js';
 import { parametersAsJson, readRecord, writeImage, type ImageParameters, type ImageRecord, type JsonValue } from '../image/index.js';
 import { packageVersion } from '../package-root.js';
-import { printMesh, type Mesh } from '../parallel/index.js';
-import type { PipelineObserver, Stage } from './events.js';
+import { placeInGang, printMesh, worldSize, type JobMesh } from '../parallel/index.js';
+import type { PipelineObserver } from './events.js';
+import { ImageQueue } from './image-queue.js';
 import type { Model } from './model.js';
 import type { GeneratedImage, Pipeline } from './pipeline.js';
-import { imagePath, type ImageRequest, type JobRequest } from './request.js';
+import { imagePath, requestOf, type ImageRequest, type JobRequest } from './request.js';
+import { serveLeader, Turns, type Report } from './turns.js';
 
 export interface JobOptions {
   readonly model: Model;
   readonly modelDigest: string;
-  readonly mesh: Mesh;
+  readonly mesh: JobMesh;
   readonly backend: { readonly name: string; readonly dtype: string };
+  /** Of the whole gang; the pipeline's reaches the ranks of its own image only. */
   readonly communicator: Communicator;
   /** Keep images of an earlier attempt that are complete and were made from the same parameters. */
   readonly resume: boolean;
@@ -21,41 +24,93 @@ export interface JobOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface FinishedImage {
-  readonly image: number;
-  readonly seed: bigint;
-  readonly path: string;
-  readonly skipped: boolean;
-  readonly seconds: number;
-  readonly stages: Readonly<Partial<Record<Stage, number>>>;
+/**
+ * Makes every image of the job; all ranks call it alike. Each replica of the mesh makes one at a time, and its first rank writes it. An image
+ * exists whole or not at all when this rejects.
+ */
+export async function runJob(pipeline: Pipeline, job: JobRequest, options: JobOptions): Promise<void> {
+  const { communicator, mesh, observer, signal } = options;
+  const replica = placeInGang(mesh, communicator.rank);
+  if (communicator.rank !== 0) {
+    await makeImages(pipeline, job, new Turns({ communicator, replica, observer, signal }, undefined), options);
+    return;
+  }
+  const queue = new ImageQueue();
+  const failing = new AbortController();
+  const either = signal === undefined ? failing.signal : AbortSignal.any([signal, failing.signal]);
+  const leaders = Array.from({ length: mesh.data - 1 }, (_, index) => (index + 1) * worldSize(mesh));
+  const parts = [
+    fill(queue, job, options),
+    makeImages(pipeline, job, new Turns({ communicator, replica, observer, signal: either }, queue), { ...options, signal: either }),
+    ...leaders.map((leader) =>
+      serveLeader(
+        leader,
+        queue,
+        communicator,
+        (report) => {
+          tellOf(leader, report, job, observer);
+        },
+        either,
+      ),
+    ),
+  ];
+  // What fails first ends the others, and is what is thrown.
+  for (const part of parts) {
+    part.catch((reason: unknown) => {
+      failing.abort(reason);
+    });
+  }
+  await Promise.allSettled(parts);
+  failing.signal.throwIfAborted();
 }
 
-/** The exchange in which rank 0 tells which images are complete; beyond the tags of any plan. */
-const resumeTag = 2 ** 32 - 1;
-
-/** Makes every image of the job; all ranks call it alike. An image exists whole or not at all when this rejects. */
-export async function runJob(pipeline: Pipeline, job: JobRequest, options: JobOptions): Promise<FinishedImage[]> {
-  const { communicator, observer, signal } = options;
-  const complete = await agreeOnComplete(job, options);
-  const finished: FinishedImage[] = [];
+/** Puts what is not complete in the queue. Others begin meanwhile: an earlier attempt may have left thousands of images to look at. */
+async function fill(queue: ImageQueue, job: JobRequest, options: JobOptions): Promise<void> {
   for (let image = 0; image < job.numImages; image++) {
-    const request: ImageRequest = { ...job.first, seed: job.first.seed + BigInt(image) };
+    if (options.resume && (await isComplete(job, image, options))) {
+      const [seed, path] = [String(requestOf(job, image).seed), imagePath(job, image)];
+      options.observer({ type: 'image', image, seed, path, rank: 0, skipped: true, seconds: 0, stages: {} });
+      queue.stir();
+    } else queue.add(image);
+  }
+  queue.close();
+}
+
+/** This rank's part in the images of its replica. */
+async function makeImages(pipeline: Pipeline, job: JobRequest, turns: Turns, options: JobOptions): Promise<void> {
+  const { communicator, mesh, observer, signal } = options;
+  const writes = placeInGang(mesh, communicator.rank).rank === 0;
+  for (let image = await turns.next(); image !== undefined; image = await turns.next()) {
+    const request = requestOf(job, image);
     const path = imagePath(job, image);
     const started = performance.now();
-    const elapsed = (): number => (performance.now() - started) / 1000;
-    let result: FinishedImage = { image, seed: request.seed, path, skipped: true, seconds: 0, stages: {} };
-    if (complete[image] !== 1) {
-      const generated = await pipeline.generate(request, { image, ...(signal === undefined ? {} : { signal }) });
-      const write = communicator.rank === 0 ? await writeOne(path, request, generated, image, options) : 0;
-      result = { ...result, skipped: false, seconds: elapsed(), stages: { ...generated.stages, write } };
-    }
+    const generated = await pipeline.generate(request, {
+      image,
+      observer: (event) => {
+        turns.reportEvent(event);
+      },
+      ...(signal === undefined ? {} : { signal }),
+    });
+    if (!writes) continue;
+    const write = await writeOne(path, request, generated, image, options);
+    const [seconds, stages] = [(performance.now() - started) / 1000, { ...generated.stages, write }];
     if (communicator.rank === 0) {
-      const { seed, skipped, seconds, stages } = result;
-      observer({ type: 'image', image, seed: String(seed), path, skipped, seconds, stages });
+      observer({ type: 'image', image, seed: String(request.seed), path, rank: 0, skipped: false, seconds, stages });
     }
-    finished.push(result);
+    turns.report({ kind: 'done', image, seconds, stages });
   }
-  return finished;
+}
+
+/** Rank 0 tells of other replicas' images as of its own. */
+function tellOf(rank: number, report: Extract<Report, { kind: 'step' | 'done' }>, job: JobRequest, observer: PipelineObserver): void {
+  const { image } = report;
+  if (report.kind === 'step') {
+    observer({ type: 'replica-step', image, step: report.step, steps: report.steps });
+    return;
+  }
+  const { seconds, stages } = report;
+  const [seed, path] = [String(requestOf(job, image).seed), imagePath(job, image)];
+  observer({ type: 'image', image, seed, path, rank, skipped: false, seconds, stages });
 }
 
 async function writeOne(
@@ -97,25 +152,9 @@ function parametersOf(request: ImageRequest, { model, modelDigest, mesh }: JobOp
   };
 }
 
-/** Rank 0 looks, everyone hears: one byte per image. */
-async function agreeOnComplete(job: JobRequest, options: JobOptions): Promise<Uint8Array> {
-  const { communicator, resume, signal } = options;
-  const flags = new Uint8Array(job.numImages);
-  if (!resume) return flags;
-  const peers = Array.from({ length: communicator.worldSize }, (_, rank) => rank).filter((rank) => rank !== communicator.rank);
-  if (communicator.rank === 0) {
-    for (let image = 0; image < job.numImages; image++) flags[image] = (await isComplete(job, image, options)) ? 1 : 0;
-  }
-  const message = { parts: [flags] };
-  const sends = communicator.rank === 0 ? peers.map((peer) => ({ peer, ...message })) : [];
-  const receives = communicator.rank === 0 ? [] : [{ peer: 0, ...message }];
-  if (peers.length > 0) await communicator.exchange({ operation: 'resume', tag: resumeTag, sends, receives }, signal);
-  return flags;
-}
-
 /** Complete is an image whose record describes this very file and these very parameters. */
 async function isComplete(job: JobRequest, image: number, options: JobOptions): Promise<boolean> {
-  const request = { ...job.first, seed: job.first.seed + BigInt(image) };
+  const request = requestOf(job, image);
   const record = await readRecord(imagePath(job, image));
   if (record === undefined) return false;
   const wanted = parametersAsJson(parametersOf(request, options));

@@ -26,6 +26,8 @@ export interface GenerateOptions {
   /** Its number in the job. */
   readonly image: number;
   readonly signal?: AbortSignal;
+  /** Told of this image's events as well. */
+  readonly observer?: PipelineObserver;
   /** Told of tensors on the way: `prompt_embeds`, `pooled_prompt_embeds`, `initial_latents`, `latents.0` after the first step, … */
   readonly capture?: (stage: string, value: Tensor<'f32'>) => void;
 }
@@ -66,8 +68,12 @@ export class Pipeline {
    * @throws SdxlError SIZE_INVALID, MESH_INVALID, IMAGE_NOT_FINITE, or what the backend or a peer failed with
    */
   async generate(request: ImageRequest, options: GenerateOptions): Promise<GeneratedImage> {
-    const { model, mesh, rank, observer } = this.#options;
+    const { model, mesh, rank } = this.#options;
     const { image, signal, capture } = options;
+    const observer: PipelineObserver = (event) => {
+      this.#options.observer(event);
+      options.observer?.(event);
+    };
     checkRequest(model, request, mesh);
     const guided = request.guidanceScale > 1;
     const stages = { encode: 0, denoise: 0, decode: 0 };

@@ -64,6 +64,11 @@ export interface JobRequest {
   readonly output: string;
 }
 
+/** What image i is made from. */
+export function requestOf({ first }: JobRequest, image: number): ImageRequest {
+  return { ...first, seed: first.seed + BigInt(image) };
+}
+
 /** Where image i goes: the output itself for a single image, else `<name>-<i>.png`. */
 export function imagePath({ output, numImages }: JobRequest, image: number): string {
   if (numImages === 1) return output;

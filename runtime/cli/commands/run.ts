@@ -122,5 +122,6 @@ function report(images: readonly ImageEvent[], steps: StepSummary | undefined): 
         : `${(steps.exchangeShare * 100).toFixed(1)} % of it in ${steps.exchangesPerStep.toFixed(0)} exchanges that send ${formatBytes(steps.sentBytesPerStep)}`;
     lines.push(`a step takes ${(steps.medianSeconds * 1000).toFixed(1)} ms (median), ${exchanged}`);
   }
-  return [...lines, ...images.map(({ path, skipped }) => (skipped ? `${path} (kept)` : path)), ''].join('\n');
+  const inOrder = images.toSorted((a, b) => a.image - b.image);
+  return [...lines, ...inOrder.map(({ path, skipped }) => (skipped ? `${path} (kept)` : path)), ''].join('\n');
 }

@@ -135,7 +135,7 @@ export function jobsDashboard(): DashboardBuilder {
       lines(
         'Share of exchanges in a step',
         {
-          '{{job}} rank {{rank}}': `sum by (job, rank) (rate(sdxl_collective_seconds_sum{${jobs}}[$__rate_interval])) / sum by (job, rank) (rate(sdxl_step_seconds_sum{${jobs}}[$__rate_interval]))`,
+          '{{job}} rank {{rank}}': `sum by (job, rank) (rate(sdxl_collective_seconds_sum{${jobs}, operation!~"report|turn"}[$__rate_interval])) / sum by (job, rank) (rate(sdxl_step_seconds_sum{${jobs}}[$__rate_interval]))`,
         },
         {
           description: 'Transfer and waiting for peers. The rank with the smallest share is the one that the others wait for.',

@@ -393,11 +393,24 @@ export const invalidJobs: readonly InvalidJob[] = [
   ),
   rule('seeds beyond the largest', { seed: largestSeed, numImages: 2 }, 'seed', 'take a seed of at most 9007199254740990'),
 
+  schema('a dataDegree of 0', { parallelism: { dataDegree: 0 } }, 'parallelism.dataDegree', 'must be from 1 to 64'),
+  rule(
+    'more images at once than there are',
+    { numImages: 2, parallelism: { dataDegree: 4 } },
+    'parallelism.dataDegree',
+    'dataDegree 4 with numImages 2 leaves ranks without an image',
+  ),
+  rule(
+    'more ranks than a gang may have',
+    { height: 4096, numImages: 3, parallelism: { dataDegree: 3, patchDegree: 32 } },
+    'parallelism',
+    'dataDegree 3 x cfgDegree 1 x patchDegree 32 = 96 ranks, at most 64 are allowed',
+  ),
   rule(
     'pods of unequal size',
     { parallelism: { patchDegree: 4, ranksPerPod: 3 } },
     'parallelism.ranksPerPod',
-    'ranksPerPod 3 does not divide the number of ranks, cfgDegree 1 x patchDegree 4 = 4',
+    'ranksPerPod 3 does not divide the number of ranks, dataDegree 1 x cfgDegree 1 x patchDegree 4 = 4',
   ),
   rule(
     'a pod for more ranks than there are',
@@ -489,9 +502,9 @@ export const invalidJobs: readonly InvalidJob[] = [
   ),
   unknown(
     'an unknown field of parallelism',
-    { parallelism: { ranks: 2 } },
-    'parallelism.ranks',
-    'known ones are cfgDegree, patchDegree, ranksPerPod, mode, warmupSteps',
+    { parallelism: { tensorDegree: 2 } },
+    'parallelism.tensorDegree',
+    'known ones are dataDegree, cfgDegree, patchDegree, ranksPerPod, mode, warmupSteps',
   ),
   unknown('an inherited name', { toString: 'x' }, 'toString', 'is an unknown field'),
 ];

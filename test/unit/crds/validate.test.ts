@@ -56,7 +56,7 @@ test('a minimal job gets every default', () => {
     guidanceScale: '5.0',
     guidanceRescale: '0.0',
     scheduler: 'Auto',
-    parallelism: { cfgDegree: 1, patchDegree: 1, mode: 'Synchronous', warmupSteps: 4 },
+    parallelism: { dataDegree: 1, cfgDegree: 1, patchDegree: 1, mode: 'Synchronous', warmupSteps: 4 },
     backend: 'Auto',
     dtype: 'Auto',
     output: { path: 'output.png' },

@@ -31,15 +31,37 @@ test('the status follows the rank that is least far', () => {
   status.phaseChanged(0, 'running');
   assert.equal(status.get().phase, 'starting');
   status.phaseChanged(1, 'running');
-  status.stepEnded(0, 5);
+  status.stepEnded(0, 0, 5);
   assert.equal(status.get().progressRatio, 0.25);
-  status.imageEnded(2);
+  status.imageEnded(0, 2);
   assert.equal(status.get().progressRatio, 0.5);
-  status.imageEnded(undefined);
+  status.imageEnded(1, undefined);
   assert.deepEqual([status.get().progressRatio, status.get().latencySeconds], [1, { mean: 2, p50: 2, p95: 2 }]);
   status.phaseChanged(1, 'failed');
   status.failed({ code: 'RANK_HUNG', message: 'm' });
   assert.deepEqual([status.get().phase, status.get().lastError], ['failed', { code: 'RANK_HUNG', message: 'm' }]);
+});
+
+test('images made at once count together, told of by several ranks and in any order', () => {
+  const status = new StatusTracker('j', 4, 10, [0, 1]);
+  status.stepEnded(0, 0, 5);
+  status.stepEnded(1, 1, 5);
+  // Rank 0 says it as well, and says it of a rank elsewhere.
+  status.stepEnded(undefined, 1, 4);
+  status.stepEnded(undefined, 2, 10);
+  assert.equal(status.get().progressRatio, 0.5);
+  status.imageEnded(1, 3);
+  // What arrives late changes nothing.
+  status.stepEnded(1, 1, 6);
+  const { progressRatio, imagesDone, ranks } = status.get();
+  assert.deepEqual([progressRatio, imagesDone], [0.625, 1]);
+  assert.deepEqual(
+    ranks.map(({ image, step }) => [image, step]),
+    [
+      [0, 5],
+      [1, 6],
+    ],
+  );
 });
 
 test('quantiles are interpolated', () => {

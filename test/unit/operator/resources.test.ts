@@ -80,7 +80,7 @@ test('what the ranks are given is a job that one machine can run', () => {
   assert.ok(validation.ok, validation.ok ? '' : validation.errors.map(formatJobProblem).join('\n'));
   const local = localJob(validation.job);
   assert.deepEqual([local.spec.model.path, local.spec.output.path], ['/model/sdxl-base', '/output/pictures/a.png']);
-  assert.deepEqual(local.spec.parallelism, { cfgDegree: 2, patchDegree: 4, mode: 'Synchronous', warmupSteps: 4 });
+  assert.deepEqual(local.spec.parallelism, { dataDegree: 1, cfgDegree: 2, patchDegree: 4, mode: 'Synchronous', warmupSteps: 4 });
 });
 
 test('models are found where they are mounted or fetched', () => {
