@@ -1,12 +1,8 @@
 /** Argo CD's health check, run by the Lua interpreter Argo CD has, with the libraries it opens. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
 import { suite, test } from 'node:test';
-import { runTool, skipWithout } from '../support/tools.js';
-
-const script = resolve('manifests/gitops/argocd/health.lua');
+import { argoHealthOf } from '../support/argo-health.js';
+import { skipWithout } from '../support/tools.js';
 
 interface Condition {
   readonly type: string;
@@ -93,42 +89,7 @@ const states: Readonly<Record<string, State>> = {
 suite("Argo CD's health of a job", { skip: skipWithout('glua') }, () => {
   for (const [name, { status, generation = 1, health }] of Object.entries(states)) {
     test(`${name}: ${health[0]}`, async () => {
-      assert.deepEqual(await healthOf({ metadata: { name: 'cat', generation }, ...(status === undefined ? {} : { status }) }), health);
+      assert.deepEqual(await argoHealthOf({ metadata: { name: 'cat', generation }, ...(status === undefined ? {} : { status }) }), health);
     });
   }
 });
-
-async function healthOf(object: unknown): Promise<readonly [string, string]> {
-  const folder = await mkdtemp(join(tmpdir(), 'argo-health-'));
-  try {
-    const harness = join(folder, 'harness.lua');
-    await writeFile(
-      harness,
-      `local write, load = io.write, loadfile
-obj = ${luaLiteral(object)}
-string, io, math, debug, coroutine, channel, loadfile = nil, nil, nil, nil, nil, nil, nil
-local health = load(${luaLiteral(script)})()
-write(health.status, "\\0", health.message)
-`,
-    );
-    const [status = '', message = ''] = (await runTool('glua', [harness])).split('\0');
-    return [status, message];
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
-
-/** A JSON value as Argo CD hands it to Lua. */
-function luaLiteral(value: unknown): string {
-  if (typeof value === 'string') {
-    const escaped = [...Buffer.from(value)].map((byte) => `\\${String(byte).padStart(3, '0')}`);
-    return `"${escaped.join('')}"`;
-  }
-  if (Array.isArray(value)) return `{${value.map(luaLiteral).join(', ')}}`;
-  if (typeof value === 'object' && value !== null) {
-    return `{${Object.entries(value)
-      .map(([key, inner]) => `[${luaLiteral(key)}] = ${luaLiteral(inner)}`)
-      .join(', ')}}`;
-  }
-  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : 'nil';
-}
