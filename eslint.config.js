@@ -52,12 +52,12 @@ const zones = [
   { target: './runtime/launch', from: './runtime/cli', message: 'Nothing imports cli.' },
   { target: './runtime', from: './operator', message: 'The runtime knows no Kubernetes.' },
   { target: './operator', from: './runtime', message: 'The operator knows no tensors.' },
-  { target: './crds', from: ['./runtime', './operator'], message: 'The contract knows neither of its sides.' },
+  { target: ['./crds', './certificates'], from: ['./runtime', './operator'], message: 'The contract knows neither of its sides.' },
   ...Object.keys(layers)
     .filter((folder) => folder !== 'pipeline')
     .map((folder) => ({ target: `./runtime/${folder}`, from: './crds', message: 'Only pipeline, launch and cli know the SdxlJob.' })),
   {
-    target: ['./runtime', './operator', './crds'],
+    target: ['./runtime', './operator', './crds', './certificates'],
     from: ['./test', './bench', './scripts'],
     message: 'What ships imports only what ships.',
   },
@@ -109,7 +109,7 @@ export default tseslint.config(
   },
   {
     // Exits, signals and the environment belong to the composition root.
-    files: ['runtime/**/*.ts', 'operator/**/*.ts', 'crds/**/*.ts'],
+    files: ['runtime/**/*.ts', 'operator/**/*.ts', 'crds/**/*.ts', 'certificates/**/*.ts'],
     ignores: [...roots.map((root) => `runtime/${root}/**`), 'operator/main.ts'],
     rules: {
       'no-restricted-properties': [

@@ -12,7 +12,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { GrpcCommunicator, type Communicator, type TlsIdentity } from '../runtime/collectives/index.js';
-import { makeIdentity } from '../runtime/launch/certificates.js';
+import { localIdentity } from '../runtime/launch/certificates.js';
 import { rankNodeOptions } from '../runtime/launch/node-options.js';
 
 const sizes = [0, 1 << 10, 16 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20, 16 << 20];
@@ -49,7 +49,7 @@ async function measure(): Promise<void> {
       execArgv: rankFlags,
     }),
   );
-  const identity = values.tls === true ? await makeIdentity() : undefined;
+  const identity = values.tls === true ? await localIdentity() : undefined;
   for (const rank of ranks) rank.send({ identity });
   ranks[0]?.on('message', (row) => rows.push(row as Row));
   const codes = await Promise.all(ranks.map((rank) => new Promise((resolve) => rank.once('exit', resolve))));

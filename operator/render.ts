@@ -18,11 +18,16 @@ export async function render({ file, namespace, runtimeImage, acceleratorImage }
   const name = metadata.name ?? `${metadata.generateName ?? ''}xxxxx`;
   const named = { ...metadata, name, namespace: metadata.namespace ?? namespace ?? 'default', uid: '00000000-0000-0000-0000-000000000000' };
   const job = storedJob({ metadata: named, spec, status } as { readonly metadata: object });
-  const children = attemptChildren(job, 1, {
-    runtimeImage,
-    acceleratorImage,
-    tokenKey: Buffer.from('rendered without the key of a cluster'),
-  });
+  const children = attemptChildren(
+    job,
+    1,
+    {
+      runtimeImage,
+      acceleratorImage,
+      tokenKey: Buffer.from('rendered without the key of a cluster'),
+    },
+    new Date(),
+  );
   return children
     .map(({ resource, object }) =>
       stringify({ apiVersion: apiVersionOf(resource), kind: resource.kind, ...object }, { aliasDuplicateObjects: false }),

@@ -28,7 +28,7 @@ export async function applyRaw(
   let each = 0;
   const seconds = await inLanes(count, lanes, async (index) => {
     const job = storedJob({ ...stored, metadata: { ...stored.metadata, namespace, name: `raw-${String(index)}`, uid: randomUUID() } });
-    const children = attemptChildren(job, 1, settings);
+    const children = attemptChildren(job, 1, settings, new Date());
     each = children.length;
     for (const { resource, object } of children) {
       const labels = { ...object.metadata.labels, 'app.kubernetes.io/managed-by': 'nobody' };

@@ -34,7 +34,7 @@ export function begin(view: View, settings: Settings): Step {
   const event = resumed
     ? ({ type: 'Normal', reason: 'Resumed', message: `resumed with attempt ${String(attempt)}` } as const)
     : ({ type: 'Normal', reason: 'Started', message: `attempt ${String(attempt)}: ${describeGang(job)}` } as const);
-  return view.step(status, { apply: clear ? attemptChildren(job, attempt, settings) : [], events: [event] });
+  return view.step(status, { apply: clear ? attemptChildren(job, attempt, settings, now) : [], events: [event] });
 }
 
 /** No Job of the current attempt: apply it as soon as nothing is in the way, or find that it was taken away. */
@@ -59,7 +59,7 @@ export function start(view: View, settings: Settings): Step {
     const message = `attempt ${String(attempt)} starts at ${job.status.restartTime ?? ''}`;
     return view.step(view.status({}, { GangReady: { status: false, reason: 'NotStarted', message } }), { requeueAfterMs: waitMs });
   }
-  return view.step(view.status({}, {}), { apply: attemptChildren(job, attempt, settings) });
+  return view.step(view.status({}, {}), { apply: attemptChildren(job, attempt, settings, now) });
 }
 
 function describeGang({ spec }: StoredJob): string {

@@ -1,5 +1,15 @@
 /** Environment of the ranks' container: the other half of the contract with the runtime, by names only (docs/cli.md). */
-import { completionIndexLabel, metricsPort, paths, podHost, rankCount, ranksPerPod, rendezvousPort, type StoredJob } from '../api/index.js';
+import {
+  completionIndexLabel,
+  metricsPort,
+  paths,
+  podCount,
+  podHost,
+  rankCount,
+  ranksPerPod,
+  rendezvousPort,
+  type StoredJob,
+} from '../api/index.js';
 
 export type Variable =
   { readonly name: string; readonly value: string } | { readonly name: string; readonly valueFrom: Readonly<Record<string, object>> };
@@ -29,6 +39,8 @@ export function gangEnvironment(job: StoredJob, attempt: number): Variable[] {
     { name: 'MASTER_PORT', value: String(rendezvousPort) },
     { name: 'SDXL_LISTEN_ADDR', valueFrom: field('status.podIP') },
     { name: 'SDXL_JOB_TOKEN_FILE', value: `${paths.job}/token` },
+    // Ranks of one pod meet on its loopback interface.
+    ...(podCount(job.spec) > 1 ? [{ name: 'SDXL_TLS_DIR', value: paths.job }] : []),
     { name: 'SDXL_METRICS_PORT', value: String(metricsPort) },
     { name: 'SDXL_METRICS_HOST', valueFrom: field('status.podIP') },
   ];

@@ -1,17 +1,19 @@
 /** Everything one attempt consists of, the Job last: once it is there, all that its pods need is there. */
+import { identityFiles } from '../../certificates/contract.js';
 import { attemptLabels, childLabels, metricsPort, outputClaimName, podCount, type StoredJob } from '../api/index.js';
 import { resources } from '../kube/index.js';
 import { attemptMetadata, ownerOf, type Child } from './child.js';
 import { podTemplate } from './pod-template.js';
 import { runtimeJob } from './runtime-job.js';
-import { rankToken, type Settings } from './settings.js';
+import { rankIdentity, rankToken, type Settings } from './settings.js';
 
-export function attemptChildren(job: StoredJob, attempt: number, settings: Settings): Child[] {
+/** @param now decides how long certificates are valid, and nothing else */
+export function attemptChildren(job: StoredJob, attempt: number, settings: Settings, now: Date): Child[] {
   const gang = job.spec.scheduling?.gang;
   return [
     ...(job.spec.output.claim === undefined ? [outputClaim(job)] : []),
     configMap(job, attempt),
-    secret(job, attempt, settings),
+    secret(job, attempt, settings, now),
     service(job, attempt),
     networkPolicy(job, attempt),
     ...(gang === 'Coscheduling' || gang === 'Volcano' ? [podGroup(job, attempt, gang)] : []),
@@ -48,14 +50,19 @@ function configMap(job: StoredJob, attempt: number): Child {
   };
 }
 
-function secret(job: StoredJob, attempt: number, { tokenKey }: Settings): Child {
-  const token = rankToken(tokenKey, job.metadata.uid, attempt);
+/** What makes a rank a member; between pods also what keeps others from reading along. */
+function secret(job: StoredJob, attempt: number, { tokenKey }: Settings, now: Date): Child {
+  const content: Record<string, string> = { token: rankToken(tokenKey, job.metadata.uid, attempt) };
+  if (podCount(job.spec) > 1) {
+    const identity = rankIdentity(tokenKey, job, attempt, now);
+    for (const part of ['ca', 'certificate', 'key'] as const) content[identityFiles[part]] = identity[part];
+  }
   return {
     resource: resources.secret,
     object: {
       metadata: attemptMetadata(job, attempt),
       type: 'Opaque',
-      data: { token: Buffer.from(token).toString('base64') },
+      data: Object.fromEntries(Object.entries(content).map(([file, text]) => [file, Buffer.from(text).toString('base64')])),
     },
   };
 }

@@ -2,59 +2,22 @@
  * Certificates for the ranks of one job: made for a gang whose ranks are all children of one launcher, with an authority that lives
  * in memory only and signs nothing else; read from a folder, such as a mounted Secret, where ranks are started apart.
  */
-import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { identityFiles as files } from '../../certificates/contract.js';
 import { rankTlsName, type TlsIdentity } from '../collectives/index.js';
 import { SdxlError } from '../errors/index.js';
-
-/** The names of a Secret of type kubernetes.io/tls, and that of the authority as issuers add it. */
-const files = { ca: 'ca.crt', certificate: 'tls.crt', key: 'tls.key' } as const;
 
 const hourMs = 3_600_000;
 /** Only handshakes look at it; they all happen when the gang forms. */
 const validMs = 30 * 24 * hourMs;
 
-/** An identity that all ranks of a local gang share. Its authority's key is forgotten here. */
-export async function makeIdentity(): Promise<TlsIdentity> {
+/** An identity that all ranks of a local gang share. */
+export async function localIdentity(): Promise<TlsIdentity> {
   // Takes a tenth of a second to load, and most commands never need it.
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
-  x509.cryptoProvider.set(webcrypto);
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-  const generate = (): Promise<webcrypto.CryptoKeyPair> => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const [authority, rank] = await Promise.all([generate(), generate()]);
-  const validity = { notBefore: new Date(Date.now() - hourMs), notAfter: new Date(Date.now() + validMs) };
-  const { KeyUsageFlags } = x509;
-  const ca = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: '01',
-    name: 'CN=sdxl job',
-    ...validity,
-    keys: authority,
-    signingAlgorithm: algorithm,
-    extensions: [new x509.BasicConstraintsExtension(true, 0, true), new x509.KeyUsagesExtension(KeyUsageFlags.keyCertSign, true)],
-  });
-  const certificate = await x509.X509CertificateGenerator.create({
-    serialNumber: '02',
-    subject: 'CN=sdxl rank',
-    issuer: ca.subject,
-    ...validity,
-    publicKey: rank.publicKey,
-    signingKey: authority.privateKey,
-    signingAlgorithm: algorithm,
-    extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
-      new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: rankTlsName }]),
-    ],
-  });
-  const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', rank.privateKey)).toString('base64');
-  return {
-    ca: ca.toString('pem'),
-    certificate: certificate.toString('pem'),
-    key: `-----BEGIN PRIVATE KEY-----\n${key.replace(/.{64}/gu, '$&\n').trimEnd()}\n-----END PRIVATE KEY-----\n`,
-  };
+  const { makeIdentity } = await import('../../certificates/identity.js');
+  return makeIdentity({ name: 'sdxl job', notBefore: new Date(Date.now() - hourMs), notAfter: new Date(Date.now() + validMs) });
 }
 
 /** @throws SdxlError USAGE naming the file and what is wrong with it; never with its content. */

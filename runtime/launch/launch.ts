@@ -11,7 +11,7 @@ import { gangSize, placeInGang } from '../parallel/index.js';
 import { checkRequest, imagePath, Model, planComponents } from '../pipeline/index.js';
 import { resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
-import { makeIdentity, readIdentity } from './certificates.js';
+import { localIdentity, readIdentity } from './certificates.js';
 import type { Environment } from './environment.js';
 import { runGang } from './gang.js';
 import type { LocalJob, LocalSpec } from './cluster-fields.js';
@@ -206,7 +206,7 @@ async function meet({ environment }: LaunchOptions, placement: Placement): Promi
   if (placement.worldSize === 1) return undefined;
   const given = tlsDirectory === undefined ? undefined : await readIdentity(tlsDirectory);
   if (gang === undefined) {
-    const tls = given ?? (localTls ? await makeIdentity() : undefined);
+    const tls = given ?? (localTls ? await localIdentity() : undefined);
     return { host: '127.0.0.1', port: await freePort(), listenHost: '127.0.0.1', token: randomToken(), tls };
   }
   const { masterAddress: host, masterPort: port, listenHost } = gang;

@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { decodeFrame, encodeFrame } from '../../runtime/collectives/grpc/frame.js';
 import { type GrpcCommunicator, type TlsIdentity } from '../../runtime/collectives/index.js';
-import { makeIdentity } from '../../runtime/launch/certificates.js';
+import { localIdentity } from '../../runtime/launch/certificates.js';
 import { openGang, token } from '../unit/collectives/gang.js';
 
 const messages = 10_000;
@@ -104,7 +104,7 @@ function assail(port: number, bytes: Buffer, at: number): Promise<void> {
 describe('strangers at the port of a rank', () => {
   let identity: TlsIdentity;
   before(async () => {
-    identity = await makeIdentity();
+    identity = await localIdentity();
   });
   let gang: GrpcCommunicator[] = [];
   after(async () => {

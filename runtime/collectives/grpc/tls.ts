@@ -4,17 +4,9 @@
  */
 import { createSecureContext } from 'node:tls';
 import { credentials, ServerCredentials, type ChannelCredentials, type ChannelOptions } from '@grpc/grpc-js';
+import { rankTlsName, type TlsIdentity } from '../../../certificates/contract.js';
 
-/** What a rank proves itself with and checks others by, each as PEM text. */
-export interface TlsIdentity {
-  /** Certificate of the job's authority. */
-  readonly ca: string;
-  readonly certificate: string;
-  readonly key: string;
-}
-
-/** The DNS name that every rank's certificate holds. */
-export const rankTlsName = 'rank.sdxl.internal';
+export { rankTlsName, type TlsIdentity };
 
 export function clientCredentials(identity: TlsIdentity | undefined): ChannelCredentials {
   if (identity === undefined) return credentials.createInsecure();

@@ -5,14 +5,14 @@ import { connect as connectPlain } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { GrpcCommunicator, rankTlsName, type TlsIdentity } from '../../../runtime/collectives/index.js';
-import { makeIdentity, readIdentity } from '../../../runtime/launch/certificates.js';
+import { localIdentity, readIdentity } from '../../../runtime/launch/certificates.js';
 import { Workspace } from '../../support/sdxl.js';
 import { freePort, openGang, rankOptions } from './gang.js';
 
 let identity: TlsIdentity;
 let foreign: TlsIdentity;
 before(async () => {
-  [identity, foreign] = await Promise.all([makeIdentity(), makeIdentity()]);
+  [identity, foreign] = await Promise.all([localIdentity(), localIdentity()]);
 });
 
 describe('a gang with certificates', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
 import { formatJobProblem, validateSdxlJob } from '../../../crds/index.js';
 import { attemptChildren, rankToken, runtimeJob } from '../../../operator/resources/index.js';
@@ -31,8 +32,10 @@ interface RenderedJob {
   };
 }
 
+const now = new Date('2026-01-02T03:04:05Z');
+
 function rendered(spec: Readonly<Record<string, unknown>>, attempt = 1): ReadonlyMap<string, unknown> {
-  return new Map(attemptChildren(job(spec), attempt, settings).map(({ resource, object }) => [resource.kind, object]));
+  return new Map(attemptChildren(job(spec), attempt, settings, now).map(({ resource, object }) => [resource.kind, object]));
 }
 
 function gangOf(spec: Readonly<Record<string, unknown>>): RenderedJob {
@@ -50,7 +53,7 @@ test('the Job is a gang: one pod for each index, none replaced, all ended when o
 });
 
 test('children are named after the attempt, labelled, and owned', () => {
-  for (const { object } of attemptChildren(job(), 7, settings)) {
+  for (const { object } of attemptChildren(job(), 7, settings, now)) {
     const { name, labels, ownerReferences } = object.metadata;
     assert.match(name, /^flowers-rabbit-(?:7|output)$/u);
     assert.equal(labels?.['sdxl.io/job-uid'], 'job-uid');
@@ -215,4 +218,34 @@ test('tokens differ by key, job and attempt', () => {
   ];
   assert.equal(new Set(tokens).size, 4);
   for (const token of tokens) assert.match(token, /^[\w-]{43}$/u);
+});
+
+test('ranks of several pods are given certificates of one authority, the same however often they are made', () => {
+  const spec = { parallelism: { patchDegree: 2, ranksPerPod: 1 }, activeDeadlineSeconds: 3600 };
+  const secretOf = (attempt = 1): Record<string, string> =>
+    (rendered(spec, attempt).get('Secret') as { data: Record<string, string> }).data;
+  const read = (name: string, secret = secretOf()): string => Buffer.from(secret[name] ?? '', 'base64').toString();
+  assert.deepEqual(Object.keys(secretOf()).sort(), ['ca.crt', 'tls.crt', 'tls.key', 'token']);
+  assert.deepEqual(secretOf(), secretOf());
+  const [ca, certificate] = [new X509Certificate(read('ca.crt')), new X509Certificate(read('tls.crt'))];
+  assert.ok(ca.ca && ca.verify(ca.publicKey) && certificate.verify(ca.publicKey));
+  assert.ok(certificate.checkPrivateKey(createPrivateKey(read('tls.key'))));
+  assert.equal(certificate.checkHost('rank.sdxl.internal'), 'rank.sdxl.internal');
+  assert.deepEqual(
+    [certificate.validFrom, certificate.validTo].map((time) => new Date(time).toISOString()),
+    ['2026-01-01T00:00:00.000Z', '2026-01-04T00:00:00.000Z'],
+  );
+  // Another attempt's ranks are strangers.
+  assert.equal(new X509Certificate(read('tls.crt', secretOf(2))).verify(ca.publicKey), false);
+  const { env } = podOf(spec).containers[0];
+  assert.deepEqual(
+    env.find(({ name }) => name === 'SDXL_TLS_DIR'),
+    { name: 'SDXL_TLS_DIR', value: '/etc/sdxl' },
+  );
+});
+
+test('ranks of one pod need no certificates', () => {
+  const { data } = rendered({ parallelism: { patchDegree: 2 } }).get('Secret') as { data: Record<string, string> };
+  assert.deepEqual(Object.keys(data), ['token']);
+  assert.ok(!podOf({ parallelism: { patchDegree: 2 } }).containers[0].env.some(({ name }) => name === 'SDXL_TLS_DIR'));
 });
