@@ -6,7 +6,7 @@ import { pathOf, resources, type ApiClient } from '../kube/index.js';
 
 interface Told {
   readonly askedAt: number;
-  /** Last message by the UID of the Job it is about. */
+  /** Last message by the UID of the Job it is about; never rejects. */
   readonly messages: Promise<ReadonlyMap<string, string>>;
 }
 
@@ -20,6 +20,7 @@ interface EventPage {
 }
 
 const freshMs = 4_000;
+const forgottenMs = 300_000;
 const pageSize = 500;
 
 export class Refusals {
@@ -33,15 +34,13 @@ export class Refusals {
   /** The last word on the Job with this UID, a few seconds old at most; undefined: none. */
   async of(namespace: string, uid: string, signal: AbortSignal): Promise<string | undefined> {
     const now = performance.now();
-    for (const [name, { askedAt }] of this.#told) if (now - askedAt > freshMs) this.#told.delete(name);
-    const told = this.#told.get(namespace) ?? { askedAt: now, messages: this.#list(namespace, signal) };
-    this.#told.set(namespace, told);
-    try {
-      return (await told.messages).get(uid);
-    } catch (error) {
-      if (this.#told.get(namespace) === told) this.#told.delete(namespace);
-      throw error;
-    }
+    for (const [name, { askedAt }] of this.#told) if (now - askedAt > forgottenMs) this.#told.delete(name);
+    const before = this.#told.get(namespace);
+    if (before !== undefined && now - before.askedAt < freshMs) return (await before.messages).get(uid);
+    // A server too busy to say why is asked again later; what it said before stays, and the job goes its way.
+    const messages = this.#list(namespace, signal).catch(async () => (await before?.messages) ?? new Map<string, string>());
+    this.#told.set(namespace, { askedAt: now, messages });
+    return (await messages).get(uid);
   }
 
   async #list(namespace: string, signal: AbortSignal): Promise<ReadonlyMap<string, string>> {

@@ -2,4 +2,4 @@
 export { type Child } from './child.js';
 export { attemptChildren } from './gang.js';
 export { runtimeJob } from './runtime-job.js';
-export { rankIdentity, rankToken, type Settings } from './settings.js';
+export { rankToken, type Settings } from './settings.js';
