@@ -58,6 +58,8 @@ export interface SdxlJobSpec {
   readonly negativePrompt?: string;
   /** What the second text encoder is told instead of negativePrompt, which it needs. Left out, it is told the same. */
   readonly negativePrompt2?: string;
+  /** How prompts are read. `Plain` is text, of which 75 tokens count, as in diffusers' pipeline. `Weighted` is the syntax of the AUTOMATIC1111 web UI, `(text:1.3)`, `((text))`, `[text]`, `\(` and `BREAK`, and prompts of any length, as in diffusers' community pipeline for long weighted prompts (see docs/prompts.md). Default: "Plain". */
+  readonly promptSyntax: 'Plain' | 'Weighted';
   /** How many layers of both text encoders to leave out at their end, beyond the last one, which SDXL never uses. Counts as `clip_skip` does in diffusers: the negative and the pooled prompt are those of all layers. At most one less than the smaller encoder has layers, 11 for SDXL base. Default: 0. */
   readonly clipSkip: number;
   /** Height of each image in pixels. A multiple of 32 x patchDegree, so that every rank has equally many rows at each level of the UNet. Default: 1024. */

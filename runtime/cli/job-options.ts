@@ -28,6 +28,7 @@ export interface JobOptions {
   readonly prompt2?: string;
   readonly negativePrompt?: string;
   readonly negativePrompt2?: string;
+  readonly promptSyntax?: string;
   readonly clipSkip?: number;
   readonly originalSize?: Pair<'height' | 'width'>;
   readonly cropsCoordsTopLeft?: Pair<'top' | 'left'>;
@@ -66,6 +67,7 @@ const jobOptionNames = [
   'prompt2',
   'negativePrompt',
   'negativePrompt2',
+  'promptSyntax',
   'clipSkip',
   'originalSize',
   'cropsCoordsTopLeft',
@@ -103,6 +105,7 @@ const optionOf: Readonly<Record<string, string>> = {
   'spec.prompt2': '--prompt-2',
   'spec.negativePrompt': '--negative-prompt',
   'spec.negativePrompt2': '--negative-prompt-2',
+  'spec.promptSyntax': '--prompt-syntax',
   'spec.clipSkip': '--clip-skip',
   'spec.originalSize': '--original-size',
   'spec.cropsCoordsTopLeft': '--crops-coords-top-left',
@@ -162,6 +165,7 @@ export function addImageOptions(command: Command): Command {
     .option('--prompt-2 <text>', 'what the second text encoder is told instead')
     .option('--negative-prompt <text>', 'what it must not show')
     .option('--negative-prompt-2 <text>', 'what the second text encoder is told instead of --negative-prompt')
+    .option('--prompt-syntax <name>', 'Plain text, or Weighted: (text:1.3), [text], BREAK and any length (default: Plain)')
     .option('--clip-skip <count>', 'layers of the text encoders to leave out beyond the last (default: 0)', integer)
     .option('--original-size <height,width>', "size that a training picture is said to have had (default: the image's)", size)
     .option('--crops-coords-top-left <top,left>', 'where it is said to have been cropped (default: 0,0)', crop)
@@ -205,6 +209,7 @@ export function jobFromOptions(options: JobOptions, environment: Environment): L
     prompt2: options.prompt2,
     negativePrompt: options.negativePrompt,
     negativePrompt2: options.negativePrompt2,
+    promptSyntax: options.promptSyntax,
     clipSkip: options.clipSkip,
     originalSize: options.originalSize,
     cropsCoordsTopLeft: options.cropsCoordsTopLeft,

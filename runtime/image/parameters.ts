@@ -10,6 +10,8 @@ export interface ImageParameters {
   /** Absent is not the same as empty: it may stand for zero embeddings. */
   readonly negativePrompt?: string;
   readonly negativePrompt2?: string;
+  /** How the prompts are to be read, where they are not plain text. */
+  readonly promptSyntax?: 'Weighted';
   /** Layers of the text encoders that were left out beyond the last, where there were any. */
   readonly clipSkip?: number;
   /** What the UNet was told of sizes, where it was not the image's own and no crop. */

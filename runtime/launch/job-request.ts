@@ -61,6 +61,7 @@ export function toJobRequest({ name, spec }: NamedJob): JobRequest {
       ]),
       prompt: spec.prompt,
       negativePrompt: spec.negativePrompt,
+      ...(spec.promptSyntax === 'Plain' ? {} : { promptSyntax: spec.promptSyntax }),
       ...(spec.clipSkip === 0 ? {} : { clipSkip: spec.clipSkip }),
       height: spec.height,
       width: spec.width,

@@ -1,8 +1,8 @@
 /** Refuses what cannot fit before anything is loaded, with the numbers: better than being killed for memory minutes later. */
 import type { SdxlJobSpec } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
-import { estimateMemory, type Model, type ModelComponents } from '../pipeline/index.js';
-import { meshOf, patchTimingOf } from './job-request.js';
+import { contextLength, estimateMemory, type Model, type ModelComponents } from '../pipeline/index.js';
+import { meshOf, patchTimingOf, toJobRequest } from './job-request.js';
 
 export interface MemoryBudget {
   readonly bytes: number;
@@ -14,7 +14,8 @@ export interface MemoryBudget {
 export function checkMemory(model: Model, components: ModelComponents, spec: SdxlJobSpec, localRanks: number, budget: MemoryBudget): void {
   const guided = Number(spec.guidanceScale) > 1;
   const { height, width } = spec;
-  const estimate = estimateMemory(model, components, meshOf(spec), { height, width, guided, patches: patchTimingOf(spec) });
+  const tokens = contextLength(model, toJobRequest({ name: '', spec }).first);
+  const estimate = estimateMemory(model, components, meshOf(spec), { height, width, tokens, guided, patches: patchTimingOf(spec) });
   const needed = estimate.totalBytes * localRanks;
   if (needed <= budget.bytes) return;
   const { textEncoder, textEncoder2, unet, vaeDecoder } = estimate.weightBytes;

@@ -10,6 +10,7 @@ import { packageVersion } from '../package-root.js';
 import { placeInGang, printMesh, type Replica } from '../parallel/index.js';
 import {
   buildEngines,
+  contextLength,
   Model,
   Pipeline,
   planComponents,
@@ -53,7 +54,8 @@ export async function runRank(assignment: Assignment, observer: RankObserver, si
   const { height, width, guidanceScale, clipSkip } = job.spec;
   const mesh = meshOf(job.spec);
   const replica = placeInGang(mesh, rank);
-  const size = { height, width, guided: Number(guidanceScale) > 1 };
+  const tokens = contextLength(model, toJobRequest(job).first);
+  const size = { height, width, tokens, guided: Number(guidanceScale) > 1 };
   const plan = planComponents(model, mesh, replica.rank, size, { clipSkip });
   const prepared = await prepare(assignment, model, plan, observer, signal);
   if (assignment.task.kind === 'build') {

@@ -10,6 +10,8 @@ export interface ImageSize {
   readonly width: number;
   /** Whether guidance doubles the batch of a rank that runs both branches. */
   readonly guided: boolean;
+  /** Tokens of the UNet's context. Undefined: as many as the text encoders have positions. */
+  readonly tokens?: number;
 }
 
 export function componentSizes(model: Model, mesh: Mesh, size: ImageSize): Readonly<Record<keyof ModelComponents, SymbolValues>> {
@@ -23,7 +25,7 @@ export function componentSizes(model: Model, mesh: Mesh, size: ImageSize): Reado
       batch: size.guided && mesh.cfg === 1 ? 2 : 1,
       height: rows / mesh.patch / unit,
       width: columns / unit,
-      tokens: model.parts.textEncoder.config.maxPositions,
+      tokens: size.tokens ?? model.parts.textEncoder.config.maxPositions,
     },
     vaeDecoder: { batch: 1, height: rows / (mesh.patch * mesh.cfg), width: columns },
   };

@@ -1,9 +1,8 @@
 /** What an image is conditioned on: both text encoders' states, the pooled projection, the size ids (Podell et al. 2023, 2.2). */
-import type { Executor } from '../engine/index.js';
-import { float32, int64, tensor, type Tensor } from '../tensor/index.js';
-import { eosPosition } from '../tokenizer/index.js';
+import { float32, type Tensor } from '../tensor/index.js';
 import { floatOutput } from './bands.js';
-import type { Model, TextEncoderParts } from './model.js';
+import type { Model } from './model.js';
+import { concatFeatures, runTextEncoder, type TextEncoders } from './text-encoder.js';
 import { hiddenStatesOutput } from '../models/index.js';
 import type { CropOffset, ImageRequest, PixelSize } from './request.js';
 
@@ -20,11 +19,6 @@ export interface Conditioning {
   readonly encoder_hidden_states: Tensor<'f32'>;
   readonly text_embeds: Tensor<'f32'>;
   readonly time_ids: Tensor<'f32'>;
-}
-
-export interface TextEncoders {
-  readonly textEncoder: Executor;
-  readonly textEncoder2: Executor;
 }
 
 /** What the text encoders are told. */
@@ -44,9 +38,13 @@ export async function encodePrompt(
   onTruncated: (text: string) => void,
   signal: AbortSignal | undefined,
 ): Promise<PromptEmbedding> {
-  const first = await runEncoder(model.parts.textEncoder, encoders.textEncoder, prompt, onTruncated, signal);
-  const told = prompt2 === prompt ? (): void => undefined : onTruncated;
-  const second = await runEncoder(model.parts.textEncoder2, encoders.textEncoder2, prompt2, told, signal);
+  const { textEncoder, textEncoder2 } = model.parts;
+  const tokens = textEncoder.tokenizer.encode(prompt);
+  const tokens2 = textEncoder2.tokenizer.encode(prompt2);
+  if (tokens.truncatedText !== undefined) onTruncated(tokens.truncatedText);
+  if (prompt2 !== prompt && tokens2.truncatedText !== undefined) onTruncated(tokens2.truncatedText);
+  const first = await runTextEncoder(textEncoder, encoders.textEncoder, tokens.inputIds, signal);
+  const second = await runTextEncoder(textEncoder2, encoders.textEncoder2, tokens2.inputIds, signal);
   const states = hiddenStatesOutput(clipSkip);
   return {
     promptEmbeds: concatFeatures(floatOutput(first, states), floatOutput(second, states)),
@@ -102,33 +100,6 @@ export function negativeTimeIds(request: ImageRequest): readonly number[] {
 
 function timeIds(original: PixelSize, { top, left }: CropOffset = { top: 0, left: 0 }, target: PixelSize): readonly number[] {
   return [original.height, original.width, top, left, target.height, target.width];
-}
-
-async function runEncoder(
-  parts: TextEncoderParts,
-  executor: Executor,
-  prompt: string,
-  onTruncated: (text: string) => void,
-  signal: AbortSignal | undefined,
-): Promise<Readonly<Record<string, Tensor>>> {
-  const { inputIds, truncatedText } = parts.tokenizer.encode(prompt);
-  if (truncatedText !== undefined) onTruncated(truncatedText);
-  const inputs: Record<string, Tensor> = { input_ids: tensor('i64', [1, inputIds.length], inputIds) };
-  if (parts.config.withProjection) inputs['eos_positions'] = int64([1], [eosPosition(inputIds, parts.config.eosTokenId)]);
-  const { outputs } = await executor.run(inputs, signal);
-  return outputs;
-}
-
-/** `[1, n, a]` and `[1, n, b]` → `[1, n, a + b]`. */
-function concatFeatures(a: Tensor<'f32'>, b: Tensor<'f32'>): Tensor<'f32'> {
-  const [, tokens = 0, widthA = 0] = a.shape;
-  const widthB = b.shape[2] ?? 0;
-  const joined = float32([1, tokens, widthA + widthB]);
-  for (let token = 0; token < tokens; token++) {
-    joined.data.set(a.data.subarray(token * widthA, (token + 1) * widthA), token * (widthA + widthB));
-    joined.data.set(b.data.subarray(token * widthB, (token + 1) * widthB), token * (widthA + widthB) + widthA);
-  }
-  return joined;
 }
 
 /** Concatenates `[1, …]` tensors to `[n, …]`. */

@@ -9,6 +9,7 @@ export { runJob, type JobOptions } from './job.js';
 export { estimateMemory, type MemoryEstimate } from './memory.js';
 export { Model } from './model.js';
 export type { ModelSource } from './model-source.js';
+export { contextLength } from './weighted-prompt.js';
 export { checkRequest, Pipeline, type GeneratedImage, type PipelineOptions } from './pipeline.js';
 export { imagePath, type CropOffset, type ImageRequest, type JobRequest, type PatchTiming, type PixelSize } from './request.js';
 export { reportOperation } from './turns.js';

@@ -11,6 +11,7 @@ import { denoise } from './denoise.js';
 import type { PipelineObserver, Stage } from './events.js';
 import type { Model } from './model.js';
 import type { ImageRequest } from './request.js';
+import { contextLength, encodeWeighted, weightedTokens } from './weighted-prompt.js';
 
 export interface PipelineOptions {
   readonly model: Model;
@@ -131,16 +132,22 @@ export class Pipeline {
       (text: string): void => {
         observer({
           type: 'warning',
-          message: `the ${what} is longer than the model's ${String(model.parts.textEncoder.tokenizer.maxLength)} tokens; without effect is: ${text}`,
+          message: `the ${what} is longer than the model's ${String(model.parts.textEncoder.tokenizer.maxLength)} tokens; promptSyntax Weighted reads all of it; without effect is: ${text}`,
         });
       };
-    const embedding = await encodePrompt(model, this.#executors, request, truncated('prompt'), signal);
+    const weighted = request.promptSyntax === 'Weighted' ? weightedTokens(model, request) : undefined;
+    const encoders = this.#executors;
+    const embedding =
+      weighted === undefined
+        ? await encodePrompt(model, encoders, request, truncated('prompt'), signal)
+        : await encodeWeighted(model, encoders, weighted.positive, { ...weighted, clipSkip: request.clipSkip ?? 0 }, signal);
     const positive = { embedding, timeIds: positiveTimeIds(request) };
     if (!guided) return conditioning([positive]);
-    const negative = {
-      embedding: await encodeNegative(model, this.#executors, request, embedding, truncated('negative prompt'), signal),
-      timeIds: negativeTimeIds(request),
-    };
+    const negativeEmbedding =
+      weighted === undefined
+        ? await encodeNegative(model, encoders, request, embedding, truncated('negative prompt'), signal)
+        : await encodeWeighted(model, encoders, weighted.negative, { ...weighted, clipSkip: 0 }, signal);
+    const negative = { embedding: negativeEmbedding, timeIds: negativeTimeIds(request) };
     if (mesh.cfg === 1) return conditioning([negative, positive]);
     return conditioning([rank < mesh.patch ? negative : positive]);
   }
@@ -177,6 +184,8 @@ export function checkRequest(model: Model, request: ImageRequest, mesh: Mesh): v
     });
   }
   checkClipSkip(model, request.clipSkip ?? 0);
+  // Reads the prompts where they have a syntax.
+  contextLength(model, request);
   // Refused early where the sampler does not have such options or that many steps.
   model.scheduler(request.scheduler).setTimesteps(request.numInferenceSteps);
 }

@@ -29,6 +29,8 @@ export interface ImageRequest {
   readonly negativePrompt: string | undefined;
   /** For the second text encoder, where there is a negative prompt. Undefined: `negativePrompt`. */
   readonly negativePrompt2?: string;
+  /** `Weighted`: prompts have weights and any length. Undefined: they are plain text, of which 75 tokens count. */
+  readonly promptSyntax?: 'Weighted';
   /** Layers left out at the end of both text encoders, beyond the last; the components must be planned for it. Undefined: none. */
   readonly clipSkip?: number;
   /** What the UNet is told of a training picture (Podell et al. 2023, section 2.2). Undefined: the image's own size, no crop. */

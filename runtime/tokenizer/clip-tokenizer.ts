@@ -26,6 +26,7 @@ const piecePattern = new RegExp(`${contractions}|\\p{L}+|\\p{N}+|[^${space}\\p{L
 export class ClipTokenizer {
   /** Length of every result: 77 for CLIP. */
   readonly maxLength: number;
+  readonly bosId: number;
   readonly eosId: number;
   readonly #files: TokenizerFiles;
   readonly #encoder: BytePairEncoder;
@@ -35,6 +36,7 @@ export class ClipTokenizer {
 
   private constructor(files: TokenizerFiles) {
     this.maxLength = files.maxLength;
+    this.bosId = files.bosId;
     this.eosId = files.eosId;
     this.#files = files;
     this.#encoder = new BytePairEncoder(files.vocabulary, files.merges);
@@ -56,7 +58,7 @@ export class ClipTokenizer {
   /** Truncates to {@link maxLength} keeping EOS, and pads. */
   encode(prompt: string): TokenizedPrompt {
     const { bosId, eosId, padId } = this.#files;
-    const text = this.#encodeText(prompt);
+    const text = this.tokens(prompt);
     const room = this.maxLength - 2;
     const ids = [bosId, ...text.slice(0, room), eosId];
     const inputIds = new BigInt64Array(this.maxLength).fill(BigInt(padId));
@@ -74,7 +76,8 @@ export class ClipTokenizer {
     return fromByteChars(tokens.join('')).replaceAll(endOfWord, ' ').trim();
   }
 
-  #encodeText(prompt: string): number[] {
+  /** The ids of a text of any length, without BOS, EOS and padding. */
+  tokens(prompt: string): number[] {
     const ids: number[] = [];
     for (const raw of this.#rawTokens.split(prompt)) {
       if (typeof raw === 'number') ids.push(raw);

@@ -81,6 +81,12 @@ const refusals: readonly {
     code: 2,
     says: /error JOB_INVALID: spec\.clipSkip is 2, and the model's text encoders have 2 and 3 layers: at most 1 can be skipped/u,
   },
+  {
+    name: 'a weight that is no number',
+    args: smallJob(model, '--prompt-syntax', 'Weighted', '--negative-prompt', '(a:1.2.3)'),
+    code: 2,
+    says: /error JOB_INVALID: spec\.negativePrompt: the weight "1\.2\.3" is no number: .* write \(text:1\.3\)/u,
+  },
   { name: 'no prompt', args: ['run', '--model', model], code: 2, says: /error JOB_INVALID: --prompt: is required/u },
   {
     name: 'a size that is no multiple',

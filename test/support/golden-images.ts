@@ -11,6 +11,7 @@ interface GoldenImage {
   readonly prompt_2?: string;
   readonly negative_prompt?: string;
   readonly negative_prompt_2?: string;
+  readonly prompt_syntax?: 'Weighted';
   readonly clip_skip?: number;
   /** Height and width, top and left. */
   readonly original_size?: readonly [number, number];
@@ -42,6 +43,7 @@ export function goldenRequests(file: string): Record<string, ImageRequest> {
         seed: BigInt(image.seed),
         ...(image.prompt_2 === undefined ? {} : { prompt2: image.prompt_2 }),
         ...(image.negative_prompt_2 === undefined ? {} : { negativePrompt2: image.negative_prompt_2 }),
+        ...(image.prompt_syntax === undefined ? {} : { promptSyntax: image.prompt_syntax }),
         ...(image.clip_skip === undefined ? {} : { clipSkip: image.clip_skip }),
         ...pixels('originalSize', image.original_size),
         ...offset('cropsCoordsTopLeft', image.crops_coords_top_left),

@@ -122,6 +122,20 @@ describe('planned networks against diffusers', () => {
     });
   }
 
+  it('UNet with a context of three chunks: the same one three times, which changes no attention', async () => {
+    const golden = await readGolden('goldens/unet');
+    const context = golden['wide.encoder_hidden_states'] ?? assert.fail();
+    const [, tokens = 0, width = 0] = context.shape;
+    const data = Float32Array.from([0, 1, 2].flatMap(() => [...context.data]));
+    const long = { ...golden, 'wide.encoder_hidden_states': { ...context, shape: [1, 3 * tokens, width], data } };
+    const mesh = { cfg: 1, patch: 1 };
+    await onRanks(mesh, async (rank, load, opened) => {
+      const { components } = planComponents(opened, mesh, rank);
+      const error = await unetError(load(components.unet), long, mesh, rank, 'wide');
+      assert.ok(error <= tolerance, `relative error ${String(error)}`);
+    });
+  });
+
   it('guidance branches on ranks of their own, each in bands', async () => {
     const golden = await readGolden('goldens/unet');
     const mesh = { cfg: 2, patch: 2 };

@@ -187,6 +187,7 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('an empty second prompt', { prompt2: '' }, 'prompt2', 'is empty'),
   schema('a second prompt too long', { prompt2: 'a'.repeat(4097) }, 'prompt2', 'has 4097 characters'),
   schema('an empty second negative prompt', { negativePrompt: 'a', negativePrompt2: '' }, 'negativePrompt2', 'is empty'),
+  schema('a syntax of nobody', { promptSyntax: 'A1111' }, 'promptSyntax', 'must be one of Plain, Weighted'),
   schema('more layers skipped than there are', { clipSkip: 12 }, 'clipSkip', '12 is out of range, it must be from 0 to 11'),
   schema('layers added', { clipSkip: -1 }, 'clipSkip', '-1 is out of range, it must be from 0 to 11'),
   schema('a size of one number', { originalSize: { height: 512 } }, 'originalSize.width', 'is required'),

@@ -47,6 +47,7 @@ test('a minimal job gets every default', () => {
   assert.deepEqual(spec, {
     model: { path: 'models/tiny-sdxl' },
     prompt: 'flowers, rabbit',
+    promptSyntax: 'Plain',
     clipSkip: 0,
     height: 1024,
     width: 1024,
