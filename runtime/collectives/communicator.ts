@@ -48,7 +48,7 @@ export interface Communicator<Memory = Uint8Array> extends AsyncDisposable {
    */
   exchange(exchange: Exchange<Memory>, signal?: AbortSignal): Promise<void>;
 
-  /** Resolves when every rank has arrived. */
+  /** Resolves when every rank has arrived and this rank's own arrival has been sent: the caller may block its thread right after. */
   barrier(signal?: AbortSignal): Promise<void>;
 
   /**

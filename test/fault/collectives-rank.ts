@@ -5,6 +5,8 @@
  * Started by fork with the options as JSON in its only argument. Ends with the exit code of the error it met, by itself:
  * a handle left open would keep it alive.
  */
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GrpcCommunicator, type GrpcCommunicatorOptions } from '../../runtime/collectives/index.js';
 import { SdxlError, toSdxlError, type SerializedError } from '../../runtime/errors/index.js';
@@ -17,6 +19,8 @@ export interface RankPlan {
   readonly stallAfter?: number;
   /** Exchanges after which it fails of an unwritable output. */
   readonly failAfter?: number;
+  /** Blocks its thread after each of this many barriers, until every rank has left that barrier: each makes a file of this folder. */
+  readonly blockAfterBarriers?: { readonly count: number; readonly directory: string };
   /** Exchanges after which it closes, as every rank must. */
   readonly closeAfter?: number;
 }
@@ -30,12 +34,16 @@ const argument = process.argv[2];
 if (argument === undefined) throw new Error('the plan is the only argument');
 await run(JSON.parse(argument) as RankPlan);
 
-async function run({ options, sizeBytes, stallAfter, failAfter, closeAfter }: RankPlan): Promise<void> {
+async function run({ options, sizeBytes, stallAfter, failAfter, closeAfter, blockAfterBarriers }: RankPlan): Promise<void> {
   let communicator: GrpcCommunicator | undefined;
   let error: SdxlError | null = null;
   try {
     communicator = await GrpcCommunicator.open(options);
     report({ report: 'open' });
+    for (let barrier = 0; barrier < (blockAfterBarriers?.count ?? 0); barrier++) {
+      await communicator.barrier();
+      blockUntilAllLeft(blockAfterBarriers?.directory ?? '', barrier, options);
+    }
     const peers = Array.from({ length: options.worldSize }, (_, peer) => peer).filter((peer) => peer !== options.rank);
     const messages = (): { peer: number; parts: Uint8Array[] }[] => peers.map((peer) => ({ peer, parts: [new Uint8Array(sizeBytes)] }));
     const [sends, receives] = [messages(), messages()];
@@ -56,6 +64,18 @@ async function run({ options, sizeBytes, stallAfter, failAfter, closeAfter }: Ra
   report({ report: 'ended', error: error?.toJSON() ?? null });
   process.exitCode = error?.exitCode ?? 0;
   process.disconnect();
+}
+
+/** As a native call does that waits for the other ranks: nothing else of this process runs meanwhile. */
+function blockUntilAllLeft(directory: string, barrier: number, { rank, worldSize }: GrpcCommunicatorOptions): void {
+  const file = (of: number): string => join(directory, `${String(barrier)}-${String(of)}`);
+  writeFileSync(file(rank), '');
+  const deadline = Date.now() + 10_000;
+  const idle = new Int32Array(new SharedArrayBuffer(4));
+  while (!Array.from({ length: worldSize }, (_, of) => existsSync(file(of))).every(Boolean)) {
+    if (Date.now() > deadline) throw new Error(`rank ${String(rank)} blocked for 10 s after barrier ${String(barrier)}`);
+    Atomics.wait(idle, 0, 0, 2);
+  }
 }
 
 function report(message: RankReport): void {

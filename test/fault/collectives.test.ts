@@ -1,6 +1,9 @@
 /** Ranks as real processes, and what befalls them. Every case: each survivor ends, in time, and names the rank. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ExitCode, type ErrorCode, type SerializedError } from '../../runtime/errors/index.js';
@@ -61,6 +64,20 @@ describe('a gang of processes', () => {
     const gang = [0, 1, 2].map((rank) => start(rank, 3, port, { closeAfter: 60 }));
     for (const end of await Promise.all(gang.map((rank) => rank.ended))) {
       assert.deepEqual([end.exitCode, end.signal, end.error], [0, null, null]);
+    }
+  });
+
+  it('whose threads block right after a barrier leaves it whole', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'sdxl-barrier-'));
+    try {
+      const port = await freePort();
+      const change = { closeAfter: 1, blockAfterBarriers: { count: 40, directory } };
+      const gang = [0, 1, 2].map((rank) => start(rank, 3, port, change));
+      for (const end of await Promise.all(gang.map((rank) => rank.ended))) {
+        assert.deepEqual([end.exitCode, end.signal, end.error], [0, null, null]);
+      }
+    } finally {
+      await rm(directory, { recursive: true });
     }
   });
 

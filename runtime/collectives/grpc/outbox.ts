@@ -11,7 +11,7 @@ export interface OutgoingMessage {
   readonly tag: number;
   readonly parts: readonly Uint8Array[];
   readonly totalBytes: number;
-  /** Called once the parts may be reused; may be called before `send` returns. */
+  /** Called once the parts may be reused, which may be before `send` returns; of a barrier's message, once it has been written. */
   readonly sent: () => void;
 }
 
@@ -72,21 +72,22 @@ export class Outbox {
     }
     const frame = this.#nextFrame(message);
     this.#writing = true;
+    const isLast = this.#offset + frame.payloadBytes === message.totalBytes;
+    // A barrier's sender may block its thread next: its word has to be on the wire by then.
+    const leaves = isLast && message.kind === 'barrier';
     // The sink is idle, so the frame is encoded, and its pieces are read, before write returns.
-    sink.write(frame, this.#written);
+    sink.write(frame, () => {
+      this.#writing = false;
+      if (leaves) message.sent();
+      this.#pump();
+    });
     this.#offset += frame.payloadBytes;
-    if (this.#offset === message.totalBytes) {
-      this.#queue.shift();
-      this.#sequence = (this.#sequence + 1) >>> 0;
-      this.#part = this.#partOffset = this.#offset = 0;
-      message.sent();
-    }
+    if (!isLast) return;
+    this.#queue.shift();
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    this.#part = this.#partOffset = this.#offset = 0;
+    if (!leaves) message.sent();
   }
-
-  readonly #written = (): void => {
-    this.#writing = false;
-    this.#pump();
-  };
 
   /** The next run of the message's bytes, across parts, without copying them. */
   #nextFrame(message: OutgoingMessage): OutgoingFrame {
