@@ -9,12 +9,15 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { CudaBackend } from '../../runtime/backends/cuda/index.js';
 import { CudaExecutor, type ProfiledLaunch } from '../../runtime/backends/cuda/cuda-executor.js';
+import type { Operation } from '../../runtime/backends/cuda/plan/operations.js';
 import { flopsOf } from '../../runtime/backends/cuda/plan/print.js';
 import { SingleRank } from '../../runtime/collectives/index.js';
 import { Model, planComponents } from '../../runtime/pipeline/index.js';
 import { componentSizes } from '../../runtime/pipeline/component-sizes.js';
 import { denoise } from '../../runtime/pipeline/denoise.js';
 import { float32, Generator } from '../../runtime/tensor/index.js';
+
+const libraryKinds: ReadonlySet<Operation['kind']> = new Set(['gemm', 'conv', 'attention']);
 
 const { values } = parseArgs({
   options: {
@@ -98,15 +101,27 @@ console.log(`device memory in use: ${(memory.usedBytes / 2 ** 30).toFixed(2)} Gi
 
 if (values.profile) {
   console.log(`nodes: ${JSON.stringify(await executor.countNodes(componentSizes(model, mesh, imageSize).unet))}`);
-  const launches = await executor.profile(componentSizes(model, mesh, imageSize).unet);
+  const sizes = componentSizes(model, mesh, imageSize).unet;
+  const launches = await executor.profile(sizes);
   printProfile(launches, median * 1000);
+  // In one graph each, replayed as long as a job's images take: what a kind of operation costs is what its absence saves.
+  const all = new Set(launches.map(({ kind }) => kind));
+  const sustained = async (kinds: ReadonlySet<Operation['kind']>): Promise<number> =>
+    medianOf((await executor.timeKinds(sizes, kinds, 100)).slice(30));
+  const whole = await sustained(all);
+  console.log(`one graph of all operations: ${whole.toFixed(2)} ms`);
+  for (const kind of all) {
+    const without = await sustained(new Set([...all].filter((other) => other !== kind)));
+    console.log(`  without ${kind.padEnd(10)} ${without.toFixed(2)} ms, ${(whole - without).toFixed(2)} less`);
+  }
+  const alone = await sustained(new Set([...all].filter((kind) => libraryKinds.has(kind))));
+  console.log(`  library kernels alone ${alone.toFixed(2)} ms: the step is ${((median * 1000) / alone).toFixed(3)} × that`);
   if (values.json !== undefined) await writeFile(values.json, JSON.stringify({ size, batch, median, seconds, launches }, null, 1));
 }
 await executor.close();
 await backend.close();
 
 function printProfile(groups: readonly ProfiledLaunch[], stepMs: number): void {
-  const libraries = new Set(['gemm', 'conv', 'attention']);
   const total = (chosen: readonly ProfiledLaunch[]): number => chosen.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   console.log('kind       count      ms   TFLOP/s  shape, tactic');
   for (const group of [...groups].sort((a, b) => b.milliseconds - a.milliseconds)) {
@@ -116,7 +131,7 @@ function printProfile(groups: readonly ProfiledLaunch[], stepMs: number): void {
       `${group.kind.padEnd(12)} ${String(group.operations.length).padStart(4)} ${group.milliseconds.toFixed(3).padStart(8)} ${rate.padStart(8)}  ${group.label}`,
     );
   }
-  const byLibrary = total(groups.filter(({ kind }) => libraries.has(kind)));
+  const byLibrary = total(groups.filter(({ kind }) => libraryKinds.has(kind)));
   console.log(
     `sum of groups ${total(groups).toFixed(2)} ms, of library kernels alone ${byLibrary.toFixed(2)} ms: the step is ${(stepMs / byLibrary).toFixed(3)} × that`,
   );

@@ -12,24 +12,28 @@ export const flatThreshold = 1e-3;
 export type FloatImage = Tensor<'f32'>;
 
 /**
- * Maps a VAE's output `[1, 3, height, width]` or `[3, height, width]` from [-1, 1] to [0, 1] and clamps it.
+ * Maps a VAE's output `[1, 3, height, width]` or `[3, height, width]` from [-1, 1] to [0, 1] and clamps it, in place: the image is
+ * the tensor's memory.
  * @throws SdxlError IMAGE_NOT_FINITE before clamping, which would turn an infinity into white; IMAGE_FLAT.
  */
 export function imageFromDecoded(decoded: Tensor<'f32'>): FloatImage {
   const shape = decoded.shape.length === 4 && decoded.shape[0] === 1 ? decoded.shape.slice(1) : decoded.shape;
   requireImageShape(shape);
-  const { data } = decoded;
-  const image = float32(shape);
-  const pixels = image.data;
+  const pixels = decoded.data;
   const size = pixels.length / 3;
-  let [largest, notFinite] = [0, 0];
-  // One plain loop does it all: an image has millions of values, and callbacks would take longer than a GPU takes to decode it.
+  const image = float32(shape, pixels);
+  let [largest, isFinite] = [0, true];
+  // One plain loop does it all, without memory of its own: an image has millions of values, and callbacks or fresh pages would take
+  // longer than a GPU takes to decode it.
   for (let channel = 0; channel < 3; channel++) {
     let [sum, squares] = [0, 0];
     for (let index = channel * size; index < (channel + 1) * size; index++) {
-      const decodedValue = data[index] as number;
-      // Not a number where the value is not finite, and then so for good.
-      notFinite += decodedValue * 0;
+      const decodedValue = pixels[index] as number;
+      if (decodedValue - decodedValue !== 0) {
+        // Left as it is, to be told of.
+        isFinite = false;
+        continue;
+      }
       const value = Math.fround(decodedValue * 0.5) + 0.5;
       const pixel = value < 0 ? 0 : value > 1 ? 1 : value;
       pixels[index] = pixel;
@@ -39,7 +43,7 @@ export function imageFromDecoded(decoded: Tensor<'f32'>): FloatImage {
     }
     largest = Math.max(largest, Math.sqrt(Math.max(0, squares / size - (sum / size) ** 2)));
   }
-  if (notFinite !== 0) requireFinite(float32(shape, data));
+  if (!isFinite) requireFinite(image);
   if (largest < flatThreshold) requireNotFlat(image);
   return image;
 }

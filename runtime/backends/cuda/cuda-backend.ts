@@ -136,7 +136,6 @@ export class CudaBackend implements Backend {
           // Nothing is run: only problems are asked for.
           addresses: new Addresses(() => 0n),
           scratch: session.scratch,
-          workspace: session.workspace,
           workspaceFor: () => session.workspace,
           half,
           multiprocessors,

@@ -143,6 +143,38 @@ export class CudaExecutor implements Executor {
     });
   }
 
+  /**
+   * Milliseconds that the operations of a step of some kinds take, one after the other in the step's order, in a graph that is replayed
+   * as often as a job replays the step: at the clocks of sustained load, with weights as cold as in the loop. What lies between them is
+   * left out, so their operands are what the buffers hold.
+   */
+  async timeKinds(
+    symbols: SymbolValues,
+    kinds: ReadonlySet<Operation['kind']>,
+    replays: number,
+    signal?: AbortSignal,
+  ): Promise<readonly number[]> {
+    const sized = await this.#programFor(symbols, signal);
+    await this.#bind(sized);
+    const { stream, device } = this.#options.session;
+    const { program } = sized;
+    const launches = program.launches('step').filter(({ operation }) => kinds.has(operation.kind));
+    using graph = program.capture((on) => {
+      for (const launch of launches) launch.enqueue(on);
+    });
+    using began = device.createEvent({ timing: true });
+    using ended = device.createEvent({ timing: true });
+    const milliseconds: number[] = [];
+    for (let replay = 0; replay < replays; replay++) {
+      began.record(stream);
+      graph.launch(stream);
+      ended.record(stream);
+      await ended.done({ signal });
+      milliseconds.push(ended.elapsedMs(began));
+    }
+    return milliseconds;
+  }
+
   /** @throws SdxlError JOB_INVALID: displaced patches are the ONNX backend's so far. */
   displace(): DisplacedRuns {
     throw new SdxlError(

@@ -23,8 +23,6 @@ export interface BindContext {
   readonly tactics: Tactics;
   readonly addresses: Addresses;
   readonly scratch: NormScratch;
-  /** Scratch memory that all calls share. */
-  readonly workspace: Workspace;
   /** Scratch memory for a call that clears it first: its own where it is small, else the shared one. */
   readonly workspaceFor: (sizeBytes: number) => Workspace;
   readonly half: HalfType;
@@ -96,7 +94,7 @@ function own(operation: Operation, ...launches: readonly KernelLaunch[]): Launch
   };
 }
 
-async function bindGemm(operation: OperationOf<'gemm'>, { tactics, addresses, workspace, half }: BindContext): Promise<Launch> {
+async function bindGemm(operation: OperationOf<'gemm'>, { tactics, addresses, workspaceFor, half }: BindContext): Promise<Launch> {
   const { x, y, accumulate, weightStride } = operation;
   const { problem, tactic, label, microseconds } = await tactics.matmul({
     m: x.rows,
@@ -115,6 +113,7 @@ async function bindGemm(operation: OperationOf<'gemm'>, { tactics, addresses, wo
     y: addresses.of(y),
     ...(operation.bias === undefined ? {} : { bias: addresses.buffer(operation.bias) }),
   };
+  const workspace = workspaceFor(tactic.workspaceBytes);
   const enqueue: Launch['enqueue'] = (stream) => {
     problem.run(tactic, operands, workspace, stream);
   };

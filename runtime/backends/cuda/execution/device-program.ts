@@ -99,7 +99,6 @@ export class DeviceProgram {
       tactics,
       addresses: this.addresses,
       scratch,
-      workspace,
       workspaceFor,
       half,
       multiprocessors,

@@ -135,7 +135,7 @@ export class Tactics {
         matmul.run(tactic, { x, w, y, ...(problem.bias ? { bias } : {}) }, workspace, stream);
       },
     }));
-    const { tactic, label, microseconds } = await tuner.fastest(candidates);
+    const { tactic, label, microseconds } = await tuner.fastest(candidates, { freeMemsets: true });
     timings.set(key, { tactic: serializeMatmulTactic(tactic), label, microseconds });
     return { problem: matmul, tactic, label, microseconds };
   }
