@@ -7,6 +7,7 @@ import { packageFile } from '../../runtime/package-root.js';
 import { fixture, readGolden, relativeError } from '../support/fixtures.js';
 import { onDevice } from '../support/cuda-rank.js';
 import { goldenRequests } from '../support/golden-images.js';
+import { wideAttention } from '../support/wide-attention.js';
 import { openGpu } from '../support/gpu.js';
 import { unetError, vaeError } from '../support/networks.js';
 
@@ -44,6 +45,21 @@ describe('networks in fp16 on a device', { skip }, () => {
         const error = await vaeError(executor, golden, alone, 0, parts.parts.vae.config.scalingFactor, name);
         t.diagnostic(`${name}: ${error.toExponential(2)}`);
         assert.ok(error <= tolerances.bf16, `${name}: relative error ${String(error)}`);
+      }
+    });
+  });
+
+  test('attention with a head too wide for fused kernels, in fp16 and bf16', async (t) => {
+    const { graph, inputs, expected } = wideAttention(1, 1000, 2056, 512);
+    await onDevice(model, async ({ components, load }) => {
+      for (const needsRange of [false, true]) {
+        const executor = await load({ ...components.vaeDecoder, graph, sizes: {}, inputRates: {}, needsRange });
+        const { outputs } = await executor.run(inputs);
+        const y = outputs['y'] ?? assert.fail();
+        assert.ok(y.data instanceof Float32Array);
+        const error = relativeError({ ...y, dtype: 'f32', data: y.data }, expected);
+        t.diagnostic(`${needsRange ? 'bf16' : 'f16'}: ${error.toExponential(2)}`);
+        assert.ok(error <= (needsRange ? tolerances.bf16 : tolerances.f16), `relative error ${String(error)}`);
       }
     });
   });

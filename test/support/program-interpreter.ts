@@ -109,6 +109,17 @@ export class ProgramInterpreter {
       case 'gemm':
         this.#gemm(operation);
         return;
+      case 'matmul':
+        this.#rows(operation.y, (row, column) => {
+          const { x, w, factor } = operation;
+          let sum = 0;
+          for (let k = 0; k < x.columns; k++) sum += this.#memory.read(x, row * x.stride + k) * this.#memory.read(w, column * w.stride + k);
+          return factor * sum;
+        });
+        return;
+      case 'softmax':
+        this.#softmax(operation);
+        return;
       case 'conv':
         this.#conv(operation);
         return;
@@ -212,6 +223,18 @@ export class ProgramInterpreter {
       }
       return sum;
     });
+  }
+
+  #softmax({ x, y, factor }: OperationOf<'softmax'>): void {
+    for (let row = 0; row < x.rows; row++) {
+      const scores = Array.from({ length: x.columns }, (_, column) => this.#memory.read(x, row * x.stride + column));
+      const largest = Math.max(...scores);
+      const weights = scores.map((score) => Math.exp(score - largest));
+      const total = weights.reduce((sum, value) => sum + value, 0);
+      weights.forEach((value, column) => {
+        this.#memory.write(y, row * y.stride + column, (factor * value) / total);
+      });
+    }
   }
 
   #conv({ x, y, weight, bias, residual, kernel, stride, padding }: OperationOf<'conv'>): void {

@@ -13,6 +13,7 @@ import { encodePrompt } from '../../../runtime/pipeline/conditioning.js';
 import { placeInMesh, worldSize, type Mesh } from '../../../runtime/parallel/index.js';
 import { fixture, readGolden, relativeError } from '../../support/fixtures.js';
 import { tolerance, unetError, vaeError } from '../../support/networks.js';
+import { wideAttention } from '../../support/wide-attention.js';
 import { ProgramInterpreter, type Exchange } from '../../support/program-interpreter.js';
 
 const model = fixture('random-sdxl');
@@ -152,6 +153,17 @@ describe('planned networks against diffusers', () => {
       const error = await unetError(load(components.unet), own, mesh, rank);
       assert.ok(error <= tolerance, `relative error ${String(error)}`);
     });
+  });
+
+  it('attention with a head too wide for fused kernels, a part of the queries at a time', async () => {
+    const { graph, inputs, expected } = wideAttention(2, 200, 136, 264);
+    const program = planProgram({ graph, symbols: {}, inputStages: {}, scoreBytes: 0 });
+    assert.equal(program.operations.step.filter(({ kind }) => kind === 'softmax').length, 4);
+    await using opened = await Model.open(model);
+    const { components } = planComponents(opened, { cfg: 1, patch: 1 }, 0);
+    const interpreter = await ProgramInterpreter.open(program, components.vaeDecoder.weights, () => assert.fail('alone'));
+    const { y = assert.fail() } = await interpreter.run(inputs);
+    assert.ok(relativeError(y, expected) <= tolerance);
   });
 
   it('text encoders', async () => {

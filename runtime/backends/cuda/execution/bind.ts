@@ -11,6 +11,7 @@ import {
   pointwiseLaunch,
   selectTokenLaunch,
   sinusoidLaunch,
+  softmaxLaunch,
   upsampleLaunch,
 } from './kernel-launches.js';
 import type { HalfType, KernelSet } from './kernels.js';
@@ -39,6 +40,10 @@ export async function bindOperation(operation: Operation, context: BindContext):
   switch (operation.kind) {
     case 'gemm':
       return bindGemm(operation, context);
+    case 'matmul':
+      return bindMatmul(operation, context);
+    case 'softmax':
+      return own(operation, early(softmaxLaunch(kernels, addresses, operation)));
     case 'conv':
       return bindConvolution(operation, context);
     case 'attention':
@@ -113,6 +118,29 @@ async function bindGemm(operation: OperationOf<'gemm'>, { tactics, addresses, wo
     y: addresses.of(y),
     ...(operation.bias === undefined ? {} : { bias: addresses.buffer(operation.bias) }),
   };
+  const workspace = workspaceFor(tactic.workspaceBytes);
+  const enqueue: Launch['enqueue'] = (stream) => {
+    problem.run(tactic, operands, workspace, stream);
+  };
+  return { operation, label, microseconds, enqueue };
+}
+
+async function bindMatmul(operation: OperationOf<'matmul'>, { tactics, addresses, workspaceFor, half }: BindContext): Promise<Launch> {
+  const { x, w, y, factor } = operation;
+  const { problem, tactic, label, microseconds } = await tactics.matmul({
+    m: x.rows,
+    n: y.columns,
+    k: x.columns,
+    dtype: half,
+    ...(y.type === 'f32' ? { outputDtype: 'f32' } : {}),
+    factor,
+    bias: false,
+    accumulate: false,
+    ldx: x.stride,
+    ldw: w.stride,
+    ldy: y.stride,
+  });
+  const operands = { x: addresses.of(x), w: addresses.of(w), y: addresses.of(y) };
   const workspace = workspaceFor(tactic.workspaceBytes);
   const enqueue: Launch['enqueue'] = (stream) => {
     problem.run(tactic, operands, workspace, stream);

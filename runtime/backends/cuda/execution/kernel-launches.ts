@@ -39,6 +39,17 @@ export function gegluLaunch(kernels: KernelSet, addresses: Addresses, { x, y }: 
   return { kernel: kernels.geglu, grid: [Math.ceil(octets / block), y.rows], block: [block], sharedBytes: 0, values };
 }
 
+export function softmaxLaunch(kernels: KernelSet, addresses: Addresses, { x, y, factor, name }: OperationOf<'softmax'>): KernelLaunch {
+  if (x.columns % 8 !== 0) throw unsupported(name, `a softmax over ${String(x.columns)} columns`);
+  const values = new KernelArguments([
+    ...matrixArguments(x, addresses),
+    ...matrixArguments(y, addresses),
+    { i32: x.columns },
+    { f32: factor },
+  ]);
+  return { kernel: kernels.softmax, grid: [x.rows], block: [512], sharedBytes: 0, values };
+}
+
 export function causalAttentionLaunch(kernels: KernelSet, addresses: Addresses, operation: OperationOf<'attention'>): KernelLaunch {
   const { q, k, v, y, heads, scale, name } = operation;
   const [batch = 1, tokens = 1, channels = 1] = q.shape;

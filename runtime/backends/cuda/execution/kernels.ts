@@ -20,6 +20,7 @@ const sources = {
     'layerNorm5',
     'layerNorm8',
     'geglu',
+    'softmax',
     'causalAttention',
     'embedding',
     'selectToken',

@@ -127,7 +127,12 @@ export class Tactics {
     if (first === undefined) throw new Error(`${matmul.name} has no candidates`);
     if (limit === 1) return { problem: matmul, tactic: first, label: matmul.describe(first), microseconds: undefined };
     const { m, n, k, ldx = k, ldw = k, ldy = n } = problem;
-    const [x = 0n, w = 0n, bias = 0n, y = 0n] = this.#operands([2 * m * ldx, 2 * n * ldw, 2 * n, 2 * m * ldy]);
+    const [x = 0n, w = 0n, bias = 0n, y = 0n] = this.#operands([
+      2 * m * ldx,
+      2 * n * ldw,
+      2 * n,
+      (problem.outputDtype === 'f32' ? 4 : 2) * m * ldy,
+    ]);
     const candidates = tactics.map((tactic): Candidate<MatmulTactic> => ({
       tactic,
       label: matmul.describe(tactic),

@@ -69,6 +69,45 @@ extern "C" __global__ void geglu(const T* x, i64 xStride, T* y, i64 yStride, int
   storeOctet(y + blockIdx.y * yStride + column, value);
 }
 
+// y[row] = factor · softmax(x[row]) over fp32 scores, which are read twice: the second time they come from the L2 cache.
+// grid rows, block 512 (a multiple of 32, at most 1024).
+extern "C" __global__ void softmax(const float* x, i64 xStride, T* y, i64 yStride, int columns, float factor) {
+  waitForPrevious();
+  __shared__ float shared[2][32];
+  const float* row = x + blockIdx.x * xStride;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  float largest = -3.402823466e38f, total = 0.0f;
+  for (int column = threadIdx.x * 4; column < columns; column += blockDim.x * 4) {
+    const float4 four = *reinterpret_cast<const float4*>(row + column);
+    const float most = fmaxf(largest, fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w)));
+    total = total * __expf(largest - most) + __expf(four.x - most) + __expf(four.y - most) + __expf(four.z - most) + __expf(four.w - most);
+    largest = most;
+  }
+  // Threads, then warps, put their sums together about the largest of both.
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) {
+    const float otherLargest = __shfl_xor_sync(0xffffffffu, largest, offset), other = __shfl_xor_sync(0xffffffffu, total, offset);
+    const float most = fmaxf(largest, otherLargest);
+    total = total * __expf(largest - most) + other * __expf(otherLargest - most);
+    largest = most;
+  }
+  if (lane == 0) shared[0][warp] = largest, shared[1][warp] = total;
+  __syncthreads();
+  largest = shared[0][0];
+  for (int index = 1; index < warps; index++) largest = fmaxf(largest, shared[0][index]);
+  total = 0.0f;
+  for (int index = 0; index < warps; index++) total += shared[1][index] * __expf(shared[0][index] - largest);
+  const float scale = factor / total;
+  for (int column = threadIdx.x * 8; column < columns; column += blockDim.x * 8) {
+    const float4 halves[2] = {*reinterpret_cast<const float4*>(row + column), *reinterpret_cast<const float4*>(row + column + 4)};
+    const float* scores = reinterpret_cast<const float*>(halves);
+    Octet weights;
+#pragma unroll
+    for (int j = 0; j < 8; j++) weights.at[j] = fromFloat(__expf(scores[j] - largest) * scale);
+    storeOctet(y + blockIdx.x * yStride + column, weights);
+  }
+}
+
 // Causal attention over at most 128 tokens with heads of at most 128 channels: a block for each head and image, K and V in shared
 // memory, a warp for each query. grid (heads, batch), shared 2 · tokens · dim elements and a row of scores for each warp.
 extern "C" __global__ void causalAttention(const T* q, i64 qBatch, i64 qToken, const T* k, i64 kBatch, i64 kToken, const T* v, i64 vBatch,

@@ -28,6 +28,10 @@ export interface MatmulProblem {
   readonly k: number;
   readonly dtype: 'f16' | 'bf16';
   readonly bias: boolean;
+  /** Of Y; that of X and W where not given. */
+  readonly outputDtype?: 'f32';
+  /** The product is multiplied by this; 1 where not given. */
+  readonly factor?: number;
   /** Whether the product is added to what Y holds. */
   readonly accumulate: boolean;
   /** Elements from one row to the next; k, k and n where not given. */
@@ -91,24 +95,28 @@ export class Matmul implements Disposable {
       this.#setBias(alignedPlaceholder);
     }
     if (problem.multiprocessors !== undefined) this.#setOperation(matmulAttribute.multiprocessors, Int32Array.of(problem.multiprocessors));
-    const layout = (rows: number, columns: number, ld: number, stride: number | undefined): bigint => {
-      const handle = created((out) => call.cublasLtMatrixLayoutCreate(out, type, rows, columns, ld));
+    const layout = (rows: number, columns: number, ld: number, stride: number | undefined, of: number = type): bigint => {
+      const handle = created((out) => call.cublasLtMatrixLayoutCreate(out, of, rows, columns, ld));
       if (batch !== undefined) {
         call.cublasLtMatrixLayoutSetAttribute(handle, layoutAttribute.batchCount, Int32Array.of(batch.count), 4);
         call.cublasLtMatrixLayoutSetAttribute(handle, layoutAttribute.stridedBatchOffset, BigInt64Array.of(BigInt(stride ?? 0)), 8);
       }
       return handle;
     };
-    this.#layouts = { w: layout(k, n, ldw, batch?.strideW), x: layout(k, m, ldx, batch?.strideX), y: layout(n, m, ldy, batch?.strideY) };
+    this.#layouts = {
+      w: layout(k, n, ldw, batch?.strideW),
+      x: layout(k, m, ldx, batch?.strideX),
+      y: layout(n, m, ldy, batch?.strideY, cudaDataType[problem.outputDtype ?? dtype]),
+    };
     // alpha, beta
-    this.#scales = NativeMemory.ofFloats([1, accumulate ? 1 : 0]);
+    this.#scales = NativeMemory.ofFloats([problem.factor ?? 1, accumulate ? 1 : 0]);
   }
 
   /** For messages: `f16 [2048×640]·[1920×640]ᵀ + bias`. */
   get name(): string {
-    const { m, n, k, dtype, bias, accumulate, batch } = this.problem;
+    const { m, n, k, dtype, outputDtype, bias, accumulate, batch } = this.problem;
     const count = batch === undefined ? '' : `${batch.count} × `;
-    return `${dtype} ${count}[${m}×${k}]·[${n}×${k}]ᵀ${bias ? ' + bias' : ''}${accumulate ? ' + y' : ''}`;
+    return `${dtype} ${count}[${m}×${k}]·[${n}×${k}]ᵀ${bias ? ' + bias' : ''}${accumulate ? ' + y' : ''}${outputDtype === undefined ? '' : `, ${outputDtype}`}`;
   }
 
   /**

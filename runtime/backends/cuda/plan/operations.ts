@@ -57,6 +57,10 @@ export interface OperationKinds {
     readonly accumulate: boolean;
     readonly y: MatrixView;
   };
+  /** y = factor · x·wᵀ, of two activations; y may be f32. */
+  matmul: { readonly x: MatrixView; readonly w: MatrixView; readonly y: MatrixView; readonly factor: number };
+  /** Each row of y: factor · softmax of x's row; x is f32. */
+  softmax: { readonly x: MatrixView; readonly y: MatrixView; readonly factor: number };
   /** q, y `[b, n, heads·d]`, k and v `[b, m, heads·d]`; the last axis is dense. */
   attention: {
     readonly q: View;

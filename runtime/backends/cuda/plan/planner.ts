@@ -21,6 +21,7 @@ import { stages, type NormSource, type Operation, type OperationOf, type Stage }
 import { isAlias, isPointwiseConvolution, Patterns } from './patterns.js';
 import type { BufferSpec, Program, ProgramValue, WeightForm } from './program.js';
 import {
+  elementBytes,
   isDense,
   matrixView,
   memoryOrder,
@@ -40,6 +41,8 @@ export interface PlanOptions {
   readonly symbols: SymbolValues;
   /** The stage from which each input is known; inputs not named here change in every step. */
   readonly inputStages: Readonly<Record<string, Stage>>;
+  /** Memory for the fp32 scores of a head too wide for fused attention, of at least 128 queries; 128 MiB where not given. */
+  readonly scoreBytes?: number;
 }
 
 export function planProgram(options: PlanOptions): Program {
@@ -47,6 +50,9 @@ export function planProgram(options: PlanOptions): Program {
 }
 
 const channelUnit = 8;
+
+/** cuDNN's fused attention holds a head of so many channels on chip; wider ones run at a tenth of a product's speed. */
+const widestFusedHead = 256;
 
 /** Ops whose results are images; results of pointwise ops and views look like their operands. */
 const imageOps: ReadonlySet<OpName> = new Set([
@@ -72,6 +78,7 @@ class Planner {
   readonly #symbols: SymbolValues;
   readonly #inputStages: Readonly<Record<string, Stage>>;
   readonly #patterns: Patterns;
+  readonly #scoreBytes: number;
   readonly #buffers: BufferSpec[] = [];
   readonly #weights = new Map<string, BufferId>();
   readonly #weightKeys: ReadonlyMap<ValueId, string>;
@@ -85,7 +92,8 @@ class Planner {
   #stage: Stage = 'step';
   #position = 0;
 
-  constructor({ graph, symbols, inputStages }: PlanOptions) {
+  constructor({ graph, symbols, inputStages, scoreBytes = 128 << 20 }: PlanOptions) {
+    this.#scoreBytes = scoreBytes;
     this.#graph = graph;
     this.#symbols = symbols;
     this.#inputStages = inputStages;
@@ -349,7 +357,38 @@ class Planner {
     const [q, k, v] = [0, 1, 2].map((index) => this.#view(node.inputs[index] ?? -1));
     if (q === undefined || k === undefined || v === undefined) throw new Error(`${node.name} lacks an operand`);
     const { heads, scale, causal } = node.params;
-    this.#push({ kind: 'attention', name: node.name, q, k, v, y: this.#result(node.outputs[0] ?? -1), heads, scale, causal });
+    const y = this.#result(node.outputs[0] ?? -1);
+    if (heads === 1 && !causal && (q.shape[2] ?? 0) > widestFusedHead) this.#wideAttention(node, { q, k, v, y }, scale);
+    else this.#push({ kind: 'attention', name: node.name, q, k, v, y, heads, scale, causal });
+  }
+
+  /**
+   * One head too wide for fused kernels, the VAE's of 512 channels: products and a softmax over as many queries at a time as fit the limit.
+   * Softmaxes are held times 256, so that one over all tokens of an image is no denormal number of fp16.
+   */
+  #wideAttention(node: Node, { q, k, v, y }: Readonly<Record<'q' | 'k' | 'v' | 'y', View>>, scale: number): void {
+    const [batch = 1, queries = 1, channels = 1] = q.shape;
+    const keys = k.shape[1] ?? 1;
+    const held = 256;
+    const rows = Math.min(queries, Math.max(128, Math.floor(this.#scoreBytes / (keys * elementBytes.f32) / 128) * 128));
+    const image = (view: View, index: number, start: number, end: number): MatrixView =>
+      this.#matrix(sliceView(sliceView(view, 0, index, index + 1), 1, start, end), node);
+    for (let index = 0; index < batch; index++) {
+      const transposed = this.#allocate([channels, keys], 'half', 'operation');
+      const values = permute(sliceView(v, 0, index, index + 1), [0, 2, 1]);
+      const x = { ...values, shape: values.shape.slice(1), strides: values.strides.slice(1) };
+      this.#push({ kind: 'pointwise', name: `${node.name}.values`, function: 'copy', x, y: transposed });
+      for (let start = 0; start < queries; start += rows) {
+        const end = Math.min(queries, start + rows);
+        const scores = this.#matrix(this.#allocate([end - start, keys], 'f32', 'operation'), node);
+        const weights = this.#matrix(this.#allocate([end - start, keys], 'half', 'operation'), node);
+        const [queried, known] = [image(q, index, start, end), image(k, index, 0, keys)];
+        this.#push({ kind: 'matmul', name: `${node.name}.scores`, x: queried, w: known, y: scores, factor: scale });
+        this.#push({ kind: 'softmax', name: `${node.name}.softmax`, x: scores, y: weights, factor: held });
+        const [w, out] = [this.#matrix(transposed, node), image(y, index, start, end)];
+        this.#push({ kind: 'matmul', name: `${node.name}.sum`, x: weights, w, y: out, factor: 1 / held });
+      }
+    }
   }
 
   #layerNorm(node: NodeOf<'layerNorm'>): void {

@@ -46,6 +46,7 @@ export function printProgram(program: Program, launches: readonly PrintedLaunch[
 export function flopsOf(operation: Operation): number {
   switch (operation.kind) {
     case 'gemm':
+    case 'matmul':
       return 2 * operation.x.rows * operation.x.columns * operation.y.columns;
     case 'conv':
       return 2 * product(operation.y.shape) * (operation.x.shape[1] ?? 1) * operation.kernel[0] * operation.kernel[1];
@@ -78,6 +79,8 @@ export function describeOperation(operation: Operation): string {
       return `${shapeOf(operation.x)} → ${shapeOf(operation.y)}${operation.accumulate ? ' +=' : ''}${operation.bias === undefined ? '' : ' + bias'}`;
     case 'conv':
       return `${shapeOf(operation.x)} → ${shapeOf(operation.y)}${operation.residual === undefined ? '' : ' + residual'}`;
+    case 'matmul':
+      return `${shapeOf(operation.x)} · ${shapeOf(operation.w)} → ${shapeOf(operation.y)}`;
     case 'attention':
       return `${shapeOf(operation.q)} · ${shapeOf(operation.k)}`;
     case 'groupNorm':
