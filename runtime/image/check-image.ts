@@ -47,7 +47,7 @@ export function requireFinite(image: FloatImage): void {
   const [, height = 1, width = 1] = image.shape;
   let differences = 0.5;
   // Infinities and NaN differ from themselves.
-  for (const value of image.data) differences += value - value;
+  for (let index = image.data.length - 1; index >= 0; index--) differences += (image.data[index] as number) - (image.data[index] as number);
   if (differences === 0.5) return;
   const isBad = (value: number): boolean => !Number.isFinite(value);
   const first = image.data.findIndex(isBad);
