@@ -49,8 +49,6 @@ export interface Environment {
   readonly heartbeatTimeoutMs: number;
   /** How long ranks are given to end by themselves before they are killed. */
   readonly gracePeriodMs: number;
-  /** Whether gangs of several GPUs may run, although their images are not proven yet. */
-  readonly cudaGangs: boolean;
   /** Tactics timed for each problem of a CUDA engine; 1 takes the libraries' first choices. */
   readonly cudaTactics: number;
 }
@@ -80,7 +78,6 @@ export function readEnvironment(variables: Variables = process.env): Environment
     metricsHost: text(variables, 'SDXL_METRICS_HOST') ?? '127.0.0.1',
     heartbeatTimeoutMs: (integer(variables, 'SDXL_HEARTBEAT_TIMEOUT_SECONDS', 2, 3600) ?? 20) * 1000,
     gracePeriodMs: (integer(variables, 'SDXL_GRACE_PERIOD_SECONDS', 1, 3600) ?? 10) * 1000,
-    cudaGangs: oneOf(variables, 'SDXL_CUDA_GANGS', ['on', 'off']) === 'on',
     cudaTactics: integer(variables, 'SDXL_CUDA_TACTICS', 1, 256) ?? 48,
   };
   return Object.freeze(environment);

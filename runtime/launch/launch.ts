@@ -63,7 +63,7 @@ export async function launch(options: LaunchOptions): Promise<void> {
   const backend = resolveBackend(spec.backend);
   if (environment.acceleratorRequired && onProcessor.includes(backend)) throw noAccelerator(spec.backend);
   const placement = place(options);
-  if (backend === 'Cuda') refuseUnproven(spec, placement.worldSize, environment);
+  if (backend === 'Cuda') refuseDisplaced(spec);
   const budget = readBudget();
   const memory: MemoryBudget =
     options.memoryLimitBytes === undefined
@@ -122,21 +122,13 @@ export async function launch(options: LaunchOptions): Promise<void> {
 }
 
 /** What the CUDA backend cannot do yet, before anything is started. */
-function refuseUnproven({ parallelism }: LocalSpec, world: number, { cudaGangs }: Environment): void {
+function refuseDisplaced({ parallelism }: LocalSpec): void {
   // `Auto` became Cuda here: nothing could refuse it before.
   if (parallelism.mode !== 'Synchronous') {
     throw new SdxlError(
       'BACKEND_UNAVAILABLE',
       `backend Cuda has no displaced patches: set parallelism.mode to Synchronous, found ${parallelism.mode}, or backend to Onnx`,
       { fields: { backend: 'Cuda', mode: parallelism.mode } },
-    );
-  }
-  if (world > 1 && !cudaGangs) {
-    throw new SdxlError(
-      'BACKEND_UNAVAILABLE',
-      `${String(world)} ranks on GPUs are not proven yet: their images were found to differ from one rank's; take one rank, ` +
-        'or set SDXL_CUDA_GANGS=on to try all the same',
-      { fields: { backend: 'Cuda', worldSize: world } },
     );
   }
 }

@@ -101,6 +101,14 @@ export function fillsOf(operation: ComputedOperation): ReadonlyMap<BufferId, Fil
       fill(operation.bias, standard);
       if (operation.accumulate) fill(operation.y, standard);
       break;
+    case 'matmul':
+      fill(operation.x, standard);
+      fill(operation.w, standard);
+      break;
+    case 'softmax':
+      // Scores that differ by some tens: few of a row's weights count, as in attention.
+      fill(operation.x, { kind: 'normal', mean: 0, deviation: 4 });
+      break;
     case 'conv':
       fill(operation.x, standard);
       fill(operation.weight, weights((operation.x.shape[1] ?? 1) * operation.kernel[0] * operation.kernel[1]));

@@ -176,7 +176,6 @@ export class OperationBench {
       tactics,
       addresses,
       scratch: session.scratch,
-      workspace: session.workspace,
       workspaceFor: () => session.workspace,
       half,
       multiprocessors,

@@ -42,6 +42,10 @@ function valueOf(operation: ComputedOperation, contents: Contents): ElementValue
   switch (operation.kind) {
     case 'gemm':
       return gemm(operation, contents);
+    case 'matmul':
+      return matmul(operation, contents);
+    case 'softmax':
+      return softmaxOf(operation, contents);
     case 'conv':
       return convolution(operation, contents);
     case 'attention':
@@ -138,6 +142,30 @@ function gemm({ x, y, weight, weightOffset, weightStride, bias, accumulate }: Op
     const [from, by] = [x.offset + row * x.stride, weightOffset + column * weightStride];
     for (let k = 0; k < x.columns; k++) sum += contents(x.buffer, from + k) * contents(weight, by + k);
     return sum;
+  };
+}
+
+function matmul({ x, w, factor }: OperationOf<'matmul'>, contents: Contents): ElementValue {
+  return ([row = 0, column = 0]) => {
+    const [from, by] = [x.offset + row * x.stride, w.offset + column * w.stride];
+    let sum = 0;
+    for (let k = 0; k < x.columns; k++) sum += contents(x.buffer, from + k) * contents(w.buffer, by + k);
+    return factor * sum;
+  };
+}
+
+function softmaxOf({ x, factor }: OperationOf<'softmax'>, contents: Contents): ElementValue {
+  const score = (row: number, column: number): number => contents(x.buffer, x.offset + row * x.stride + column);
+  const rows = remembered((row) => {
+    let largest = -Infinity;
+    for (let column = 0; column < x.columns; column++) largest = Math.max(largest, score(row, column));
+    let total = 0;
+    for (let column = 0; column < x.columns; column++) total += Math.exp(score(row, column) - largest);
+    return [largest, total];
+  });
+  return ([row = 0, column = 0]) => {
+    const [largest = 0, total = 1] = rows(row);
+    return (factor * Math.exp(score(row, column) - largest)) / total;
   };
 }
 

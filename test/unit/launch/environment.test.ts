@@ -24,7 +24,6 @@ test('an empty environment means local ranks and documented defaults', () => {
     metricsHost: '127.0.0.1',
     heartbeatTimeoutMs: 20_000,
     gracePeriodMs: 10_000,
-    cudaGangs: false,
     cudaTactics: 48,
   } satisfies Environment);
   assert(Object.isFrozen(environment));
