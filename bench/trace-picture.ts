@@ -32,7 +32,7 @@ const steps = values.steps.split(',').map((step) => `step ${step}`);
 const shown = ranks.flatMap((rank) => spansOf(rank, 1)).filter(({ name }) => steps.includes(name));
 const [first, last] = [Math.min(...shown.map(({ start }) => start)), Math.max(...shown.map(({ end }) => end))];
 
-const [width, left, rowHeight, flightHeight] = [1000, 70, 22, 64];
+const [width, left, rowHeight, flightHeight] = [1000, 70, 22, 44];
 const x = (micros: number): number => left + ((micros - first) / (last - first)) * (width - left - 10);
 const colors = { segment: '#4c78a8', send: '#f2cf5b', unpack: '#b5bd68', wait: '#e45756' } as const;
 const parts: string[] = [];
@@ -51,7 +51,7 @@ for (const rank of ranks) {
     const free = lanes.findIndex((end) => end <= span.start);
     const lane = free === -1 ? lanes.length : free;
     lanes[lane] = span.end;
-    parts.push(bar(span, y + rowHeight + 3 + (lane % 20) * 3, 2, '#54a24b'));
+    parts.push(bar(span, y + rowHeight + 3 + (lane % 13) * 3, 2, '#54a24b'));
   }
   y += rowHeight + flightHeight + 28;
 }
