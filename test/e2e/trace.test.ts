@@ -32,6 +32,7 @@ const [steps, warmupSteps] = [5, 1];
 class RankTrace {
   readonly pipeline: readonly Span[];
   readonly compute: readonly Span[];
+  /** Those of networks: who makes which image is exchanged too. */
   readonly exchanges: readonly Span[];
 
   constructor(events: readonly TraceEvent[], rank: number) {
@@ -45,6 +46,7 @@ class RankTrace {
     const ends = new Map(own.filter(({ ph }) => ph === 'e').map((event) => [event.id, event]));
     const begins = own.filter(({ ph }) => ph === 'b');
     assert.equal(ends.size, begins.length);
+    const ofNetworks = begins.filter(({ name }) => /^(?:group_norm|group_norm_halo|halo|key_value|gather)#/u.test(name));
     this.exchanges = inOrder(
       begins.map(({ name, id, ts }) => ({ name, start: ts, end: ends.get(id)?.ts ?? assert.fail(`${name} has no end`) })),
     );
