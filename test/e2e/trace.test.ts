@@ -48,7 +48,7 @@ class RankTrace {
     assert.equal(ends.size, begins.length);
     const ofNetworks = begins.filter(({ name }) => /^(?:group_norm|group_norm_halo|halo|key_value|gather)#/u.test(name));
     this.exchanges = inOrder(
-      begins.map(({ name, id, ts }) => ({ name, start: ts, end: ends.get(id)?.ts ?? assert.fail(`${name} has no end`) })),
+      ofNetworks.map(({ name, id, ts }) => ({ name, start: ts, end: ends.get(id)?.ts ?? assert.fail(`${name} has no end`) })),
     );
   }
 
