@@ -49,6 +49,18 @@ export const sdxlJobSchema: StructuralSchema = {
           message: 'scheduling is immutable unless the job is suspended: set suspend to true first',
         },
         {
+          rule: "(self.parallelism.mesh == 'Auto') == has(self.parallelism.ranks)",
+          fieldPath: '.parallelism.ranks',
+          message: 'mesh Auto needs ranks, and only mesh Auto has them',
+          messageExpression:
+            "self.parallelism.mesh == 'Auto' ? 'mesh Auto needs ranks: how many ranks the job has, for example 4' : 'ranks is for mesh Auto, which chooses the degrees: set mesh to Auto, or give dataDegree, cfgDegree and patchDegree instead'",
+        },
+        {
+          rule: "self.parallelism.mesh != 'Auto' || self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree == 1",
+          fieldPath: '.parallelism.mesh',
+          message: 'mesh Auto chooses the degrees: remove dataDegree, cfgDegree and patchDegree, or set mesh to Explicit and remove ranks',
+        },
+        {
           rule: 'self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree <= 64',
           fieldPath: '.parallelism',
           message: 'dataDegree x cfgDegree x patchDegree may be at most 64',
@@ -56,11 +68,11 @@ export const sdxlJobSchema: StructuralSchema = {
             "'dataDegree %d x cfgDegree %d x patchDegree %d = %d ranks, at most 64 are allowed' .format([self.parallelism.dataDegree, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree])",
         },
         {
-          rule: '!has(self.parallelism.ranksPerPod) || self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree % self.parallelism.ranksPerPod == 0',
+          rule: '!has(self.parallelism.ranksPerPod) || (has(self.parallelism.ranks) ? self.parallelism.ranks : self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree) % self.parallelism.ranksPerPod == 0',
           fieldPath: '.parallelism.ranksPerPod',
-          message: 'ranksPerPod must divide dataDegree x cfgDegree x patchDegree',
+          message: 'ranksPerPod must divide the number of ranks',
           messageExpression:
-            "'ranksPerPod %d does not divide the number of ranks, dataDegree %d x cfgDegree %d x patchDegree %d = %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.dataDegree, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree])",
+            "has(self.parallelism.ranks) ? 'ranksPerPod %d does not divide ranks %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.ranks]) : 'ranksPerPod %d does not divide the number of ranks, dataDegree %d x cfgDegree %d x patchDegree %d = %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.dataDegree, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree])",
         },
         {
           rule: 'self.parallelism.dataDegree <= self.numImages',
@@ -95,7 +107,7 @@ export const sdxlJobSchema: StructuralSchema = {
             '\'cfgDegree 2 needs guidanceScale above 1, found "%s": without guidance there is no second branch to compute, so set cfgDegree to 1\' .format([self.guidanceScale])',
         },
         {
-          rule: "self.parallelism.mode == 'Synchronous' || self.parallelism.patchDegree > 1",
+          rule: "self.parallelism.mode == 'Synchronous' || self.parallelism.patchDegree > 1 || self.parallelism.mesh == 'Auto'",
           fieldPath: '.parallelism.mode',
           message: 'a mode other than Synchronous needs patchDegree above 1',
           messageExpression:
@@ -723,8 +735,24 @@ export const sdxlJobSchema: StructuralSchema = {
           type: 'object',
           default: {},
           description:
-            'How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors).',
+            'How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors); with mesh Auto it has as many as ranks says.',
           properties: {
+            mesh: {
+              type: 'string',
+              enum: ['Explicit', 'Auto'],
+              maxLength: 32,
+              default: 'Explicit',
+              description:
+                '`Explicit`: the mesh is dataDegree x cfgDegree x patchDegree. `Auto`: it is chosen for the number of ranks from the number of images, guidance, size and backend, for the least time of the whole job; `sdxl inspect --mesh -f FILE` shows the choice and why.',
+            },
+            ranks: {
+              type: 'integer',
+              format: 'int32',
+              minimum: 1,
+              maximum: 64,
+              description: 'Number of ranks with mesh `Auto`, which needs it. Left out, the degrees say it.',
+              example: 8,
+            },
             dataDegree: {
               type: 'integer',
               format: 'int32',
@@ -760,7 +788,7 @@ export const sdxlJobSchema: StructuralSchema = {
               minimum: 1,
               maximum: 64,
               description:
-                'Ranks of each pod. The job has dataDegree x cfgDegree x patchDegree / ranksPerPod pods, which start and end together. Left out, all ranks share one pod.',
+                'Ranks of each pod. There are as many pods as ranks / ranksPerPod, which start and end together. Left out, all ranks share one pod.',
               example: 8,
             },
             mode: {

@@ -92,7 +92,7 @@ export interface SdxlJobSpec {
   readonly scheduler: 'Auto' | 'EulerDiscrete' | 'EulerAncestralDiscrete' | 'DDIM' | 'DPMSolverMultistep' | 'UniPCMultistep' | 'LCM';
   /** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
   readonly schedulerOptions?: SdxlJobSpecSchedulerOptions;
-  /** How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors). */
+  /** How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors); with mesh Auto it has as many as ranks says. */
   readonly parallelism: SdxlJobSpecParallelism;
   /** What executes the model; the same on every rank. `Cuda`: NVIDIA's libraries and own kernels on one GPU a rank. `Onnx`: ONNX Runtime on the processor. `Auto`: `Cuda` where there is an NVIDIA device, else `Onnx`. Default: "Auto". */
   readonly backend: 'Auto' | 'Onnx' | 'Cuda';
@@ -273,15 +273,19 @@ export interface SdxlJobSpecSchedulerOptions {
   readonly originalInferenceSteps?: number;
 }
 
-/** How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors). */
+/** How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors); with mesh Auto it has as many as ranks says. */
 export interface SdxlJobSpecParallelism {
+  /** `Explicit`: the mesh is dataDegree x cfgDegree x patchDegree. `Auto`: it is chosen for the number of ranks from the number of images, guidance, size and backend, for the least time of the whole job; `sdxl inspect --mesh -f FILE` shows the choice and why. Default: "Explicit". */
+  readonly mesh: 'Explicit' | 'Auto';
+  /** Number of ranks with mesh `Auto`, which needs it. Left out, the degrees say it. */
+  readonly ranks?: number;
   /** Number of images made at once, each by cfgDegree x patchDegree ranks of its own, which take the next image as soon as they have finished one. An image's pixels do not depend on it. At most numImages. Default: 1. */
   readonly dataDegree: number;
   /** 2 computes the conditional and the unconditional branch on different ranks; 1 computes both on each. 2 needs guidanceScale above 1. Default: 1. */
   readonly cfgDegree: number;
   /** Number of horizontal stripes an image is cut into, one for each rank. Height must be a multiple of 32 x patchDegree. Default: 1. */
   readonly patchDegree: number;
-  /** Ranks of each pod. The job has dataDegree x cfgDegree x patchDegree / ranksPerPod pods, which start and end together. Left out, all ranks share one pod. */
+  /** Ranks of each pod. There are as many pods as ranks / ranksPerPod, which start and end together. Left out, all ranks share one pod. */
   readonly ranksPerPod?: number;
   /** When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank. The others displace: after the warm-up a step uses the neighbours' activations of the step before, which travel while it computes, so the images differ a little. They treat the statistics of GroupNorm differently: `SyncGn` waits for the fresh ones, `CorrectedAsyncGn` moves the old ones by this rank's own change, `StaleGn` takes the neighbours' old ones, `SeparateGn` only its own. `NoSync` is `SeparateGn` without any exchange after the warm-up. All but `Synchronous` need patchDegree above 1, and a backend other than `Cuda`. Default: "Synchronous". */
   readonly mode: 'Synchronous' | 'SyncGn' | 'CorrectedAsyncGn' | 'StaleGn' | 'SeparateGn' | 'NoSync';

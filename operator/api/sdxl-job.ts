@@ -52,7 +52,7 @@ export function storedJob(object: { readonly metadata: object }): StoredJob {
 }
 
 export function rankCount({ parallelism }: SdxlJobSpec): number {
-  return parallelism.dataDegree * parallelism.cfgDegree * parallelism.patchDegree;
+  return parallelism.ranks ?? parallelism.dataDegree * parallelism.cfgDegree * parallelism.patchDegree;
 }
 
 export function ranksPerPod(spec: SdxlJobSpec): number {

@@ -4,7 +4,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
-import { validateSdxlJob } from '../../crds/index.js';
+import { validateSdxlJob, type SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { localJob, type LocalJob } from '../launch/index.js';
 import { jobInvalid } from './job-options.js';
@@ -34,14 +34,16 @@ async function readStream(stream: Readable, signal: AbortSignal): Promise<string
   return readAll(addAbortSignal(signal, stream));
 }
 
-/**
- * The one job of a file, as this machine can run it; `placed` as of {@link localJob}. @throws SdxlError JOB_INVALID with every problem and its
- * line, USAGE, or the signal's reason
- */
-export async function readJobFile(file: string, signal: AbortSignal, options: { readonly placed?: boolean } = {}): Promise<LocalJob> {
+/** The one job of a file. @throws SdxlError JOB_INVALID with every problem and its line, USAGE, or the signal's reason */
+export async function readValidJob(file: string, signal: AbortSignal): Promise<SdxlJob> {
   const validation = validateSdxlJob(await readJobText(file, signal));
-  if (validation.ok) return localJob(validation.job, options);
+  if (validation.ok) return validation.job;
   throw jobInvalid(validation.errors, file);
+}
+
+/** The one job of a file, as this machine can run it; `placed` and errors as of {@link localJob}, and those of {@link readValidJob}. */
+export async function readJobFile(file: string, signal: AbortSignal, options: { readonly placed?: boolean } = {}): Promise<LocalJob> {
+  return localJob(await readValidJob(file, signal), options);
 }
 
 /** A file's documents, each behind as many empty lines as lines stand before it, so that positions are the file's. */

@@ -3,7 +3,7 @@
  * pass the same validator, whose findings are told in the options' names.
  */
 import { Option, type Command } from 'commander';
-import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem } from '../../crds/index.js';
+import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem, type SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { localJob, type Environment, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
@@ -45,6 +45,7 @@ export interface JobOptions {
   readonly numImages?: number;
   readonly output?: string;
   readonly ranks?: number;
+  readonly mesh?: string;
   readonly dataDegree?: number;
   readonly cfgDegree?: number;
   readonly patchDegree?: number;
@@ -84,6 +85,7 @@ const jobOptionNames = [
   'numImages',
   'output',
   'ranks',
+  'mesh',
   'dataDegree',
   'cfgDegree',
   'patchDegree',
@@ -121,6 +123,8 @@ const optionOf: Readonly<Record<string, string>> = {
   'spec.numImages': '--num-images',
   'spec.output.path': '--output',
   'spec.parallelism': '-n',
+  'spec.parallelism.ranks': '-n',
+  'spec.parallelism.mesh': '--mesh',
   'spec.parallelism.dataDegree': '--data-degree',
   'spec.parallelism.cfgDegree': '--cfg-degree',
   'spec.parallelism.patchDegree': '--patch-degree',
@@ -151,6 +155,11 @@ export function addMeshOptions(command: Command): Command {
     .option('--data-degree <count>', 'images made at once, each on ranks of its own (default: 1)', integer)
     .option('--cfg-degree <1|2>', '2: guidance branches on different ranks (default: 1)', integer)
     .option('--patch-degree <count>', 'stripes of an image (default: ranks / data-degree / cfg-degree)', integer);
+}
+
+/** Of commands that make images, or build for them. */
+export function addMeshKindOption(command: Command): Command {
+  return command.option('--mesh <kind>', 'Auto: choose the degrees for -n ranks, see sdxl inspect --mesh (default: Explicit)');
 }
 
 export function addModeOptions(command: Command): Command {
@@ -194,8 +203,13 @@ function loras(text: string, previous: readonly LoraOption[] = []): readonly Lor
   return [...previous, { path, ...(weight === undefined ? {} : { weight }) }];
 }
 
-/** The job that the options describe, valid. @throws SdxlError JOB_INVALID or MESH_INVALID naming the options. */
+/** The job that the options describe, as this machine runs it. @throws SdxlError JOB_INVALID or MESH_INVALID naming the options. */
 export function jobFromOptions(options: JobOptions, environment: Environment): LocalJob {
+  return localJob(validJobFromOptions(options, environment));
+}
+
+/** The job that the options describe, valid; a mesh that is to be chosen is not chosen yet. */
+export function validJobFromOptions(options: JobOptions, environment: Environment): SdxlJob {
   const degrees = mesh(options, environment);
   const spec = {
     model: {
@@ -232,13 +246,13 @@ export function jobFromOptions(options: JobOptions, environment: Environment): L
   };
   const given = withoutUndefined({ apiVersion, kind, metadata: { name: 'command-line' }, spec });
   const validation = validateSdxlJob(given);
-  if (validation.ok) return localJob(validation.job);
+  if (validation.ok) return validation.job;
   throw jobInvalid(validation.errors.map((problem) => named(problem, options)));
 }
 
-/** @throws SdxlError USAGE where an option says what the job's file says already */
-export function refuseJobOptions(command: Command, file: string): void {
-  const both = jobOptionNames.find((name) => command.getOptionValueSource(name) === 'cli');
+/** `own` are options that mean something else to this command. @throws SdxlError USAGE where an option says what the job's file says already */
+export function refuseJobOptions(command: Command, file: string, own: readonly (keyof JobOptions)[] = []): void {
+  const both = jobOptionNames.find((name) => !own.includes(name) && command.getOptionValueSource(name) === 'cli');
   if (both === undefined) return;
   const flag = command.options.find((option) => option.attributeName() === both)?.long ?? both;
   throw new SdxlError('USAGE', `${flag} cannot be given with -f: the job's file says it`, { fields: { option: flag, file } });
@@ -259,8 +273,14 @@ interface Degrees {
   readonly patchDegree: number | undefined;
 }
 
-function mesh(options: JobOptions, { gang }: Environment): Degrees {
+type MeshFields = Partial<Degrees> & { readonly mesh?: string; readonly ranks?: number | undefined };
+
+function mesh(options: JobOptions, { gang }: Environment): MeshFields {
   const { dataDegree = 1, cfgDegree = 1, patchDegree, ranks = gang?.worldSize } = options;
+  // Degrees given as well are the validator's to refuse.
+  if (options.mesh === 'Auto')
+    return { mesh: options.mesh, ranks, dataDegree, cfgDegree, ...(patchDegree === undefined ? {} : { patchDegree }) };
+  if (options.mesh !== undefined && options.mesh !== 'Explicit') return { mesh: options.mesh };
   // The validator says what is wrong with these; nothing follows from them.
   if (dataDegree < 1 || cfgDegree < 1 || (patchDegree ?? 1) < 1) return { dataDegree, cfgDegree, patchDegree };
   const others = dataDegree * cfgDegree;

@@ -4,6 +4,7 @@
  */
 import { apiVersion, kind, validateSdxlJob, type SdxlJob, type SdxlJobSpec } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
+import { withMesh } from './auto-mesh.js';
 
 /** What one machine can do by itself: the model has a path. */
 export type LocalSpec = SdxlJobSpec & { readonly model: SdxlJobSpec['model'] & { readonly path: string } };
@@ -29,8 +30,8 @@ const placements = [
 ];
 
 /**
- * The job, with a path as its model. With `placed`, fields that place a job in a cluster are let through unused, because the caller
- * said so. @throws SdxlError JOB_INVALID naming every field that can't be honoured here
+ * The job, with a path as its model and degrees as its mesh. With `placed`, fields that place a job in a cluster are let through unused, because the caller
+ * said so. @throws SdxlError JOB_INVALID naming every field that can't be honoured here, MESH_INVALID where no mesh has that many ranks
  */
 export function localJob(job: SdxlJob, { placed = false }: { readonly placed?: boolean } = {}): LocalJob {
   const { spec } = job;
@@ -50,7 +51,7 @@ export function localJob(job: SdxlJob, { placed = false }: { readonly placed?: b
       'only a cluster can honour this: apply the job to one, remove the fields, or run all of its ranks here with --local',
     );
   }
-  return { ...job, spec: { ...spec, model: { ...spec.model, path } } };
+  return { ...job, spec: { ...withMesh(spec), model: { ...spec.model, path } } };
 }
 
 function invalid(fields: readonly string[], advice: string): SdxlError {

@@ -3,6 +3,7 @@
  * of a gang and says who was to blame when it fails. The only place, with cli/, that touches signals, exits and the environment; knows
  * no tensors and no terminal.
  */
+export { explainMesh } from './auto-mesh.js';
 export { resolveBackend } from './backend.js';
 export { localJob, type LocalJob, type LocalSpec } from './cluster-fields.js';
 export { captureStages, type CaptureOptions } from './capture.js';

@@ -16,4 +16,5 @@ export {
   type Replica,
 } from './mesh.js';
 export { displacementOf, isWarmup, patchModes, type PatchMode } from './displacement.js';
+export { chooseMesh, fewerRanks, type MeshCandidate, type MeshChoice, type MeshQuestion } from './choose-mesh.js';
 export { shard } from './shard.js';

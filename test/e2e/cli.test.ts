@@ -52,6 +52,18 @@ const refusals: readonly {
     says: /error JOB_INVALID: spec\.model\.claim: on the command line a model is a directory/u,
   },
   {
+    name: 'ranks that no mesh suits',
+    args: smallJob(model, '-n', '3', '--mesh', 'Auto'),
+    code: 2,
+    says: /error MESH_INVALID: no mesh of 3 ranks suits the job .*3 x 1 x 1: 1 image for 3 replicas.*; 2 ranks would do/u,
+  },
+  {
+    name: 'a mesh to choose without a number of ranks',
+    args: smallJob(model, '--mesh', 'Auto'),
+    code: 2,
+    says: /error JOB_INVALID: -n: mesh Auto needs ranks/u,
+  },
+  {
     name: 'a size that is no pair',
     args: smallJob(model, '--original-size', '512x512'),
     code: 2,
@@ -247,6 +259,20 @@ test('validate reports every problem of every document with its line', async () 
   assert.match(stderr, /error JOB_INVALID: 3 problems in 1 file/u);
   const sample = await sdxl(['validate', '-f', packageFile('manifests/samples/sdxljob.yaml')], { cwd: workspace.path });
   assert.equal(sample.code, 0, sample.stderr);
+});
+
+test('inspect explains which mesh would be chosen, for options and for files', async () => {
+  const shown = await sdxl(['inspect', '--mesh', '-n', '8', '--num-images', '4', '--backend', 'Cuda'], { cwd: workspace.path });
+  assert.equal(shown.code, 0, shown.stderr);
+  assert.match(shown.stdout, /^8 ranks, 4 images of 1024x1024, guidance, backend Cuda:$/mu);
+  assert.match(shown.stdout, /^\| data 4 x cfg 2 x patch 1 \| +4 \| +2 \| +0\.59 \| +1 \| +0\.59 \| chosen: /mu);
+  assert.match(shown.stdout, /^\| data 8 x cfg 1 x patch 1 .* 4 images for 8 replicas +\|$/mu);
+  assert.match(shown.stdout, /^Chosen: dataDegree: 4, cfgDegree: 2, patchDegree: 1$/mu);
+  const file = packageFile('manifests/samples/gpu-two-nodes.yaml');
+  const json = await sdxl(['inspect', '--mesh', '-f', file, '--json'], { cwd: workspace.path });
+  assert.equal(json.code, 0, json.stderr);
+  const { ranks, chosen, candidates } = JSON.parse(json.stdout) as { ranks: number; chosen: object; candidates: object[] };
+  assert.deepEqual([ranks, chosen, candidates.length], [16, { data: 1, cfg: 2, patch: 8 }, 9]);
 });
 
 test('inspect shows parameters, segments and exchanges of a mesh, and a graph', async () => {

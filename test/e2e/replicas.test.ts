@@ -56,6 +56,18 @@ for (const [what, mesh] of meshes) {
   });
 }
 
+test('a mesh that is chosen is the one that is explained: replicas for two images, branches for one', async () => {
+  for (const [images, mesh, path] of [
+    [2, 'data=2,cfg=1,patch=1', 'chosen/x-0.json'],
+    [1, 'cfg=2,patch=1', 'chosen/x.json'],
+  ] as const) {
+    const { code, stderr } = await sdxl(several('chosen', images, '-n', '2', '--mesh', 'Auto'), { cwd: workspace.path, env });
+    assert.equal(code, 0, stderr);
+    const record = JSON.parse(await readFile(workspace.file(path), 'utf8')) as { details: { mesh: string } };
+    assert.equal(record.details.mesh, mesh);
+  }
+});
+
 test('status and metrics of rank 0 count the images of every replica', async () => {
   const args = several('watched', 6, '-n', '2', '--data-degree', '2', '--num-inference-steps', '20', '--metrics-port', '0');
   const run = new Sdxl(args, { cwd: workspace.path, env });

@@ -6,6 +6,7 @@ import { follow, type RunOptions } from '../follow.js';
 import { readJobFile } from '../job-file.js';
 import {
   addBackendOption,
+  addMeshKindOption,
   addMeshOptions,
   addModelOption,
   addSizeOptions,
@@ -28,6 +29,7 @@ export function addBuildCommand(program: Command, context: Context): void {
   addModelOption(command);
   addSizeOptions(command);
   addMeshOptions(command);
+  addMeshKindOption(command);
   addBackendOption(command);
   addRunOptions(command);
   command.addHelpText('after', examples('sdxl build --model ./sdxl-base --size 1024', 'sdxl build --model ./sdxl-base --size 1024 -n 2'));

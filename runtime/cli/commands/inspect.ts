@@ -1,14 +1,28 @@
 /** `sdxl inspect`: what a model becomes on a mesh, without running it: parameters, segments, exchanges, a graph's text. */
 import { Option, type Command } from 'commander';
 import { partition } from '../../engine/index.js';
+import { SdxlError } from '../../errors/index.js';
 import { evaluateShape, printGraph, typeOf, type CollectiveLabel, type Graph, type NodeOf, type SymbolValues } from '../../graph/index.js';
-import { formatBytes, meshOf, openModel, patchTimingOf, toJobRequest } from '../../launch/index.js';
-import { decodeMesh, displacementOf, printMesh, worldSize } from '../../parallel/index.js';
+import { formatBytes, meshOf, openModel, patchTimingOf, toJobRequest, type LocalJob } from '../../launch/index.js';
+import { decodeMesh, displacementOf, gangSize, printMesh } from '../../parallel/index.js';
 import { checkRequest, estimateMemory, planComponents, type Model, type ModelComponents } from '../../pipeline/index.js';
 import { byteLength } from '../../tensor/index.js';
 import type { SdxlJobSpec } from '../../../crds/index.js';
 import type { Context } from '../context.js';
-import { addMeshOptions, addModelOption, addModeOptions, addSizeOptions, jobFromOptions, type JobOptions } from '../job-options.js';
+import { readJobFile, readValidJob } from '../job-file.js';
+import {
+  addBackendOption,
+  addMeshOptions,
+  addModelOption,
+  addModeOptions,
+  addSizeOptions,
+  jobFromOptions,
+  refuseJobOptions,
+  validJobFromOptions,
+  type JobOptions,
+} from '../job-options.js';
+import { meshChoiceAsJson, printMeshChoice } from '../mesh-explanation.js';
+import { integer, once } from '../numbers.js';
 import { examples } from '../options.js';
 import { table } from '../table.js';
 
@@ -19,28 +33,63 @@ const graphNames = {
   vae_decoder: 'vaeDecoder',
 } as const satisfies Record<string, keyof ModelComponents>;
 
+interface Options extends Omit<JobOptions, 'mesh'> {
+  readonly file?: string;
+  readonly graph?: keyof typeof graphNames;
+  readonly mesh?: boolean;
+  readonly json?: boolean;
+}
+
 export function addInspectCommand(program: Command, context: Context): void {
   const command = program
     .command('inspect')
-    .summary('show graphs and shards')
+    .summary('show graphs and shards, explain a mesh')
     .description(
       "Shows a model's networks as a rank of the mesh runs them: parameters, segments, exchanges and bytes of a step, memory. Reads no weights.",
     );
+  command.option('-f, --file <file>', 'SdxlJob to inspect; - reads the standard input', once);
   addModelOption(command);
   addSizeOptions(command);
   addMeshOptions(command);
   addModeOptions(command);
+  addBackendOption(command);
   command.addOption(new Option('--graph <name>', 'print this graph instead').choices(Object.keys(graphNames)));
+  command.option('--mesh', 'show which mesh Auto chooses for -n ranks and why, instead; needs no model');
+  command.option('--num-images <count>', 'with --mesh: images of the job (default: 1)', integer);
+  command.option('--json', 'with --mesh: print the choice as JSON');
   command.option('--guidance-scale <number>', 'up to 1 guidance is off and the batch is one (default: 5.0)');
-  command.addHelpText('after', examples('sdxl inspect --model ./sdxl-base -n 2', 'sdxl inspect --model ./sdxl-base -n 2 --graph unet'));
-  command.action(async ({ graph, ...options }: JobOptions & { readonly graph?: keyof typeof graphNames }) => {
-    const { spec } = jobFromOptions({ ...options, prompt: '-' }, context.environment);
-    await using model = await openModel(spec.model);
-    const mesh = meshOf(spec);
-    checkRequest(model, toJobRequest({ name: '', spec }).first, mesh);
-    const { components } = planComponents(model, mesh, 0);
-    context.stdout.write(graph === undefined ? describe(model, components, spec) : printGraph(components[graphNames[graph]].graph));
+  command.addHelpText(
+    'after',
+    examples(
+      'sdxl inspect --model ./sdxl-base -n 2',
+      'sdxl inspect --model ./sdxl-base -n 2 --graph unet',
+      'sdxl inspect --mesh -n 8 --num-images 4 --size 1024 --backend Cuda',
+      'sdxl inspect --mesh -f job.yaml --json',
+    ),
+  );
+  command.action(async ({ file, graph, mesh, json, ...options }: Options) => {
+    if (file !== undefined) refuseJobOptions(command, file, ['mesh']);
+    if (json === true && mesh !== true) throw new SdxlError('USAGE', '--json is for --mesh: give both', { fields: { option: '--json' } });
+    if (mesh === true) {
+      const asked = { ...options, mesh: 'Auto', prompt: '-', model: options.model ?? '-' };
+      const { spec } = file === undefined ? validJobFromOptions(asked, context.environment) : await readValidJob(file, context.stop);
+      context.stdout.write(json === true ? meshChoiceAsJson(spec) : printMeshChoice(spec));
+      return;
+    }
+    const job =
+      file === undefined
+        ? jobFromOptions({ ...options, prompt: '-' }, context.environment)
+        : await readJobFile(file, context.stop, { placed: true });
+    await inspect(job, graph, context);
   });
+}
+
+async function inspect({ spec }: LocalJob, graph: keyof typeof graphNames | undefined, context: Context): Promise<void> {
+  await using model = await openModel(spec.model);
+  const mesh = meshOf(spec);
+  checkRequest(model, toJobRequest({ name: '', spec }).first, mesh);
+  const { components } = planComponents(model, mesh, 0);
+  context.stdout.write(graph === undefined ? describe(model, components, spec) : printGraph(components[graphNames[graph]].graph));
 }
 
 function describe(model: Model, components: ModelComponents, spec: SdxlJobSpec): string {
@@ -84,7 +133,7 @@ function describe(model: Model, components: ModelComponents, spec: SdxlJobSpec):
   const kindTitles = ['network', 'exchange', 'times', 'MB sent', ...(displacement === undefined ? [] : ['displaced'])];
   const memory = estimateMemory(model, components, mesh, { height: spec.height, width: spec.width, guided, patches });
   return [
-    `${model.parts.directory}: ${String(spec.width)}x${String(spec.height)} on ${String(worldSize(mesh))} ranks (${printMesh(mesh)})`,
+    `${model.parts.directory}: ${String(spec.width)}x${String(spec.height)} on ${String(gangSize(mesh))} ranks (${printMesh(mesh)})`,
     '',
     table(['network', 'parameters', 'nodes', 'segments', 'exchanges', 'MB sent'], networks),
     ...(kinds.length === 0 ? [] : ['', table(kindTitles, kinds)]),

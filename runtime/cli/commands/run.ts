@@ -10,6 +10,7 @@ import { readJobFile } from '../job-file.js';
 import {
   addBackendOption,
   addImageOptions,
+  addMeshKindOption,
   addMeshOptions,
   addModeOptions,
   addModelOption,
@@ -38,6 +39,7 @@ export function addRunCommand(program: Command, context: Context): void {
   command.option('--num-images <count>', 'images to make, with the seeds seed, seed + 1, … (default: 1)', integer);
   command.option('--output <file>', 'PNG to write, with a JSON of its parameters beside it (default: output.png)');
   addMeshOptions(command);
+  addMeshKindOption(command);
   addModeOptions(command);
   addBackendOption(command);
   command.option('--resume', 'keep images that an earlier attempt has completed (default within a gang that others start)');
@@ -75,6 +77,8 @@ async function jobOf(command: Command, options: Options, { environment, stop }: 
 
 async function run(context: Context, job: LocalJob, options: Options): Promise<void> {
   const images: ImageEvent[] = [];
+  let runningSince: number | undefined;
+  let wallSeconds = 0;
   const resume = options.resume ?? context.environment.gang !== undefined;
   const first = context.environment.gang?.firstRank ?? 0;
   const statistics = new StepStatistics(first);
@@ -85,10 +89,13 @@ async function run(context: Context, job: LocalJob, options: Options): Promise<v
     images: job.spec.numImages,
     onMessage: (rank: number, message: RankMessage) => {
       statistics.message(rank, message);
-      if (message.type === 'event' && message.event.type === 'image') images.push(message.event);
+      if (message.type === 'phase' && message.phase === 'running') runningSince ??= performance.now();
+      if (message.type !== 'event' || message.event.type !== 'image') return;
+      images.push(message.event);
+      if (runningSince !== undefined) wallSeconds = (performance.now() - runningSince) / 1000;
     },
   });
-  if (images.length > 0) context.stdout.write(report(images, statistics.summary()));
+  if (images.length > 0) context.stdout.write(report(images, statistics.summary(), wallSeconds));
   if (first === 0) await tellContainer(images);
 }
 
@@ -101,7 +108,7 @@ async function tellContainer(images: readonly ImageEvent[]): Promise<void> {
 }
 
 /** Latency by stage, then the path of each image in a line of its own. */
-function report(images: readonly ImageEvent[], steps: StepSummary | undefined): string {
+function report(images: readonly ImageEvent[], steps: StepSummary | undefined, wallSeconds: number): string {
   const made = images.filter(({ skipped }) => !skipped);
   const lines: string[] = [];
   if (made.length > 0) {
@@ -114,6 +121,10 @@ function report(images: readonly ImageEvent[], steps: StepSummary | undefined): 
         [...rows, ['total', mean(({ seconds }) => seconds)]],
       ),
     );
+  }
+  // Several may be made at once, so that their latencies do not add up to this.
+  if (made.length > 1) {
+    lines.push(`${String(made.length)} images in ${wallSeconds.toFixed(1)} s, ${(made.length / wallSeconds).toFixed(2)} a second`);
   }
   if (steps !== undefined) {
     const exchanged =

@@ -407,6 +407,22 @@ export const invalidJobs: readonly InvalidJob[] = [
     'parallelism',
     'dataDegree 3 x cfgDegree 1 x patchDegree 32 = 96 ranks, at most 64 are allowed',
   ),
+  schema('a mesh of no kind', { parallelism: { mesh: 'auto', ranks: 2 } }, 'parallelism.mesh', 'did you mean Auto?'),
+  schema('no ranks at all', { parallelism: { mesh: 'Auto', ranks: 0 } }, 'parallelism.ranks', 'must be from 1 to 64'),
+  rule('a mesh to choose for nobody knows how many', { parallelism: { mesh: 'Auto' } }, 'parallelism.ranks', 'mesh Auto needs ranks'),
+  rule('ranks of an explicit mesh', { parallelism: { ranks: 2 } }, 'parallelism.ranks', 'ranks is for mesh Auto'),
+  rule(
+    'a mesh to choose that is given too',
+    { parallelism: { mesh: 'Auto', ranks: 4, patchDegree: 2 } },
+    'parallelism.mesh',
+    'mesh Auto chooses the degrees: remove dataDegree',
+  ),
+  rule(
+    'pods of unequal size with a mesh to choose',
+    { parallelism: { mesh: 'Auto', ranks: 4, ranksPerPod: 3 } },
+    'parallelism.ranksPerPod',
+    'ranksPerPod 3 does not divide ranks 4',
+  ),
   rule(
     'pods of unequal size',
     { parallelism: { patchDegree: 4, ranksPerPod: 3 } },
@@ -505,7 +521,7 @@ export const invalidJobs: readonly InvalidJob[] = [
     'an unknown field of parallelism',
     { parallelism: { tensorDegree: 2 } },
     'parallelism.tensorDegree',
-    'known ones are dataDegree, cfgDegree, patchDegree, ranksPerPod, mode, warmupSteps',
+    'known ones are mesh, ranks, dataDegree, cfgDegree, patchDegree, ranksPerPod, mode, warmupSteps',
   ),
   unknown('an inherited name', { toString: 'x' }, 'toString', 'is an unknown field'),
 ];

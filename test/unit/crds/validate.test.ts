@@ -57,7 +57,7 @@ test('a minimal job gets every default', () => {
     guidanceScale: '5.0',
     guidanceRescale: '0.0',
     scheduler: 'Auto',
-    parallelism: { dataDegree: 1, cfgDegree: 1, patchDegree: 1, mode: 'Synchronous', warmupSteps: 4 },
+    parallelism: { mesh: 'Explicit', dataDegree: 1, cfgDegree: 1, patchDegree: 1, mode: 'Synchronous', warmupSteps: 4 },
     backend: 'Auto',
     dtype: 'Auto',
     output: { path: 'output.png' },

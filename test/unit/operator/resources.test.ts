@@ -64,6 +64,14 @@ test('children are named after the attempt, labelled, and owned', () => {
   }
 });
 
+test('a mesh to choose has as many ranks as it says, and stays to be chosen where backend and devices are known', () => {
+  const parallelism = { mesh: 'Auto', ranks: 8, ranksPerPod: 4 };
+  const { spec } = gangOf({ numImages: 4, parallelism });
+  assert.equal(spec['completions'], 2);
+  const environment = podOf({ numImages: 4, parallelism }).containers[0].env;
+  assert.equal(environment.find(({ name }) => name === 'WORLD_SIZE')?.value, '8');
+});
+
 test('what the ranks are given is a job that one machine can run', () => {
   const everything = {
     model: { claim: { name: 'models', path: 'sdxl-base' } },
@@ -83,7 +91,14 @@ test('what the ranks are given is a job that one machine can run', () => {
   assert.ok(validation.ok, validation.ok ? '' : validation.errors.map(formatJobProblem).join('\n'));
   const local = localJob(validation.job);
   assert.deepEqual([local.spec.model.path, local.spec.output.path], ['/model/sdxl-base', '/output/pictures/a.png']);
-  assert.deepEqual(local.spec.parallelism, { dataDegree: 1, cfgDegree: 2, patchDegree: 4, mode: 'Synchronous', warmupSteps: 4 });
+  assert.deepEqual(local.spec.parallelism, {
+    mesh: 'Explicit',
+    dataDegree: 1,
+    cfgDegree: 2,
+    patchDegree: 4,
+    mode: 'Synchronous',
+    warmupSteps: 4,
+  });
 });
 
 test('models are found where they are mounted or fetched', () => {
