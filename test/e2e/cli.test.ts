@@ -52,6 +52,18 @@ const refusals: readonly {
     says: /error JOB_INVALID: spec\.model\.claim: on the command line a model is a directory/u,
   },
   {
+    name: 'images to inspect no mesh for',
+    args: ['inspect', '--model', model, '--num-images', '4'],
+    code: 2,
+    says: /error USAGE: --num-images is for --mesh: give both/u,
+  },
+  {
+    name: 'a graph and a mesh at once',
+    args: ['inspect', '--mesh', '-n', '2', '--graph', 'unet'],
+    code: 2,
+    says: /error USAGE: --graph and --mesh show different things/u,
+  },
+  {
     name: 'ranks that no mesh suits',
     args: smallJob(model, '-n', '3', '--mesh', 'Auto'),
     code: 2,

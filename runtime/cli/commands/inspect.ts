@@ -69,7 +69,11 @@ export function addInspectCommand(program: Command, context: Context): void {
   );
   command.action(async ({ file, graph, mesh, json, ...options }: Options) => {
     if (file !== undefined) refuseJobOptions(command, file, ['mesh']);
-    if (json === true && mesh !== true) throw new SdxlError('USAGE', '--json is for --mesh: give both', { fields: { option: '--json' } });
+    const ofMesh = json === true ? '--json' : options.numImages === undefined ? undefined : '--num-images';
+    if (mesh !== true && ofMesh !== undefined)
+      throw new SdxlError('USAGE', `${ofMesh} is for --mesh: give both`, { fields: { option: ofMesh } });
+    if (mesh === true && graph !== undefined)
+      throw new SdxlError('USAGE', '--graph and --mesh show different things: give one', { fields: { option: '--graph' } });
     if (mesh === true) {
       const asked = { ...options, mesh: 'Auto', prompt: '-', model: options.model ?? '-' };
       const { spec } = file === undefined ? validJobFromOptions(asked, context.environment) : await readValidJob(file, context.stop);
