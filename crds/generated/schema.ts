@@ -1358,6 +1358,7 @@ export const sdxlJobSchema: StructuralSchema = {
       type: 'object',
       default: {
         observedGeneration: -1,
+        phase: 'Pending',
       },
       description: 'What has become of the job. Written by the operator.',
       properties: {

@@ -51,7 +51,7 @@ function ending(view: View, current: GangJob): Step {
   const open = pods.filter((pod) => !isEnded(pod) && !isLost(pod, now));
   const since = conditionOf(view.job.status, 'FailureTarget');
   const sinceMs = since?.status === 'True' ? now.getTime() - Date.parse(since.lastTransitionTime) : 0;
-  if (open.length === 0 || sinceMs > settleMs) return restart(view, judgeGang(attempt, pods, now));
+  if (open.length === 0 || sinceMs > settleMs) return restart(view, judgeGang(attempt, pods, podCount(view.job.spec), now));
   const names = open.map(({ metadata }) => metadata.name).join(', ');
   const status = view.status(gangIdentity(view, current), {
     GangReady: { status: false, reason: 'Ended', message: 'a pod of the gang has ended' },

@@ -1,5 +1,5 @@
 /** How pods end, and which of them is to blame when a gang does. The rule is the launcher's: what happened to a pod by itself comes before what it suffered from others. */
-import { timestamp, type JobFailure } from '../api/index.js';
+import { rankContainer, timestamp, type JobFailure } from '../api/index.js';
 import { holds, type ContainerState, type GangPod } from './observed.js';
 
 /** What the launcher writes to the termination log (docs/cli.md). */
@@ -44,8 +44,8 @@ export function isDisrupted(pod: GangPod): boolean {
   return holds(pod, 'DisruptionTarget');
 }
 
-/** What ended the gang whose pods these are. `pods` are those of one attempt, all ended, lost or gone. */
-export function judgeGang(attempt: number, pods: readonly GangPod[], now: Date): GangEnd {
+/** What ended the gang whose pods these are. `pods` are those of one attempt, all ended, lost or gone; `count` of them were wanted. */
+export function judgeGang(attempt: number, pods: readonly GangPod[], count: number, now: Date): GangEnd {
   const disrupted = pods.find(isDisrupted) ?? pods.find((pod) => isLost(pod, now));
   const failures = pods.flatMap((pod) => failuresOf(pod));
   const own = failures.filter(({ weight }) => weight === 0).sort(byTime);
@@ -59,7 +59,14 @@ export function judgeGang(attempt: number, pods: readonly GangPod[], now: Date):
     const failure = { attempt, code: 'PodsGone', message: 'the pods of the attempt are gone, and nothing tells why', time: timestamp(now) };
     return { kind: 'disruption', reason: 'PodsGone', failure };
   }
-  return { kind: 'failure', reason: camelCase(cause.failure.code ?? 'Failed'), failure: { attempt, ...cause.failure } };
+  const end = { reason: camelCase(cause.failure.code ?? 'Failed'), failure: { attempt, ...cause.failure } };
+  // Ranks that waited in vain for pods that had no node, image or claim are not to blame, and neither are those pods.
+  const incomplete = cause.failure.code === 'RENDEZVOUS_TIMEOUT' && pods.filter(hasRun).length < count;
+  return { kind: incomplete ? 'disruption' : 'failure', ...end };
+}
+
+function hasRun({ phase, containers }: GangPod): boolean {
+  return phase === 'Running' || containers.some(({ name, terminated }) => name === rankContainer && terminated !== undefined);
 }
 
 function disruption(attempt: number, pod: GangPod, now: Date): GangEnd {

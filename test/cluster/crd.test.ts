@@ -100,7 +100,7 @@ test('the server fills in the defaults that the command line fills in', { skip }
   const validation = validateSdxlJob(given);
   assert.ok(validation.ok);
   assert.deepEqual(stored.spec, validation.job.spec);
-  assert.deepEqual(stored.status, { observedGeneration: -1 });
+  assert.deepEqual(stored.status, { observedGeneration: -1, phase: 'Pending' });
   const again = validateSdxlJob(stored);
   assert.ok(again.ok, again.ok ? '' : again.errors.map(formatJobProblem).join('\n'));
 });

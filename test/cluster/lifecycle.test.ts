@@ -196,7 +196,7 @@ function promised({ metadata, status = {} }: JobState): readonly [kstatus: strin
 
 async function agreed(states: readonly JobState[]): Promise<void> {
   const phases = new Set(states.map(({ status }) => status?.phase));
-  assert.deepEqual([...phases].sort(), ['Complete', 'Failed', 'Restarting', 'Running', 'Starting', 'Suspended', undefined]);
+  assert.deepEqual([...phases].sort(), ['Complete', 'Failed', 'Pending', 'Restarting', 'Running', 'Starting', 'Suspended']);
   const seen = new Map<string, JobState>();
   for (const state of states) {
     const [kstatus] = promised(state);

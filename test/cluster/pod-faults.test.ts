@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { CoreV1Api, type V1Pod } from '@kubernetes/client-node';
 import { decode } from 'fast-png';
-import { conditionOf, type JobStatus } from '../../operator/api/index.js';
+import { conditionOf, isTrue, type JobStatus } from '../../operator/api/index.js';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { hasEnded, isReady } from '../support/cluster/pods.js';
 import { OperatorProcess } from '../support/operator.js';
@@ -16,9 +16,11 @@ import { installCrd, openClient } from '../support/sdxl-crd.js';
 import { sdxlImages } from '../support/sdxl-images.js';
 import { SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
 
-/** Two nodes for most tests, two for the test that takes one of them away. */
-const pools = ['steady', 'steady', 'shaky', 'shaky'];
+/** Two nodes for most tests, two for the test that takes one of them away, one that is too small for two pods. */
+const pools = ['steady', 'steady', 'shaky', 'shaky', 'small'];
 const { skip, cluster } = clusterSuite({ nodes: pools.map((pool) => ({ images: sdxlImages, labels: { pool } })) });
+/** Of a pod that leaves no room for another on its node. */
+const large = { requests: { cpu: '40' } };
 
 const images = 3;
 /** Long enough that a fault after the first image comes well before the last. */
@@ -75,7 +77,7 @@ async function kill(name: string, attempt: number, index: number, rank: number, 
   return pod;
 }
 
-suite('a gang', { skip, concurrency: 3 }, () => {
+suite('a gang', { skip, concurrency: 4 }, () => {
   before(async () => {
     const client = await openClient(cluster());
     await installCrd(client);
@@ -84,6 +86,35 @@ suite('a gang', { skip, concurrency: 3 }, () => {
   });
   after(async () => {
     await operator[Symbol.asyncDispose]();
+  });
+
+  test('the node of a rank is lost', async () => {
+    const pods = { nodeSelector: { pool: 'shaky' }, resources: large };
+    const folder = await start('lost', { parallelism: { patchDegree: 2, ranksPerPod: 1 }, pods });
+    const kept = await firstImage(folder);
+    const pod = await jobs.pod('lost', 1, 1, 'start', isReady);
+    const lost = jobs.nodeOf(pod);
+    await lost.agent.kill();
+    await cluster().addNode({ images: sdxlImages, labels: { pool: 'shaky' } });
+    const { lastFailure, ...status } = await completes('lost', folder, kept);
+    assert.deepEqual(counted(status), { attempt: 2, restarts: 0, disruptions: 1 });
+    assert.deepEqual([lastFailure?.code, lastFailure?.pod], ['DeletionByTaintManager', pod.metadata?.name]);
+    for (const again of await jobs.pods('lost', 2)) {
+      assert.notEqual(again.spec?.nodeName, lost.name);
+      assert.ok(hasEnded(again));
+    }
+  });
+
+  test('a launcher hangs, and its ranks with it', async () => {
+    const folder = await start('stuck', { ...onePod, rendezvousTimeoutSeconds: 20, progressDeadlineSeconds: 20 });
+    const kept = await firstImage(folder);
+    const pod = await jobs.pod('stuck', 1, 0, 'start', () => true);
+    const { launcher, ranks } = await jobs.processes(pod, 2);
+    for (const pid of [launcher, ...ranks]) process.kill(pid, 'SIGSTOP');
+    const { lastFailure, ...status } = await completes('stuck', folder, kept);
+    assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
+    assert.equal(lastFailure?.code, 'GangHung');
+    assert.match(lastFailure.message ?? '', /^rank 0 has told of no progress for \d+ s, at most 80 s are allowed$/u);
   });
 
   for (const rank of [0, 1]) {
@@ -188,24 +219,32 @@ suite('a gang', { skip, concurrency: 3 }, () => {
     assert.deepEqual([lastFailure?.code, lastFailure?.pod], ['TerminationByKubelet', name]);
   });
 
-  test('the node of a rank is lost', async () => {
-    const requests = { cpu: '40' };
-    const folder = await start('lost', {
+  test('a gang of which one pod has no room starts nothing, and is told from one that fails', async () => {
+    const folder = await start('cramped', {
       parallelism: { patchDegree: 2, ranksPerPod: 1 },
-      // One pod fits a node.
-      pods: { nodeSelector: { pool: 'shaky' }, resources: { requests } },
+      pods: { nodeSelector: { pool: 'small' }, resources: large },
+      rendezvousTimeoutSeconds: 5,
+      failurePolicy: { maxRestarts: 0, maxDisruptions: 1 },
     });
-    const kept = await firstImage(folder);
-    const pod = await jobs.pod('lost', 1, 1, 'start', isReady);
-    const lost = jobs.nodeOf(pod);
-    await lost.agent.kill();
-    await cluster().addNode({ images: sdxlImages, labels: { pool: 'shaky' } });
-    const { lastFailure, ...status } = await completes('lost', folder, kept);
+    const status = await jobs.ended('cramped');
     assert.deepEqual(counted(status), { attempt: 2, restarts: 0, disruptions: 1 });
-    assert.deepEqual([lastFailure?.code, lastFailure?.pod], ['DeletionByTaintManager', pod.metadata?.name]);
-    for (const again of await jobs.pods('lost', 2)) {
-      assert.notEqual(again.spec?.nodeName, lost.name);
-      assert.ok(hasEnded(again));
-    }
+    assert.deepEqual([conditionOf(status, 'Failed')?.reason, status.lastFailure?.code], ['DisruptionsExhausted', 'RENDEZVOUS_TIMEOUT']);
+    assert.match(status.lastFailure?.message ?? '', /\b1\b/u);
+    assert.ok((await jobs.events('cramped')).includes('Unschedulable'));
+    assert.deepEqual(await readdir(folder), []);
+  });
+
+  test('a job is suspended while it denoises, and goes on from the images it has', async () => {
+    const folder = await start('suspended', onePod);
+    const kept = await firstImage(folder);
+    await jobs.patch('suspended', { suspend: true });
+    await jobs.until('suspended', 'suspension', (status) => isTrue(status, 'Suspended'));
+    const written = (await readdir(folder)).sort();
+    assert.deepEqual(
+      written.filter((file) => !/^output-\d\.(png|json)$/u.test(file)),
+      [],
+    );
+    await jobs.patch('suspended', { suspend: false });
+    assert.deepEqual(counted(await completes('suspended', folder, kept)), { attempt: 2, restarts: 0, disruptions: 0 });
   });
 });

@@ -113,7 +113,7 @@ test('conditions are read by type, never by position, and status is a subresourc
   for (const { name, jsonPath } of additionalPrinterColumns) {
     if (jsonPath.includes('conditions')) assert.equal(jsonPath, `.status.conditions[?(@.type=="${name}")].status`);
   }
-  assert.deepEqual(schemaAt(sdxlJobSchema, ['status'])?.default, { observedGeneration: -1 });
+  assert.deepEqual(schemaAt(sdxlJobSchema, ['status'])?.default, { observedGeneration: -1, phase: 'Pending' });
 });
 
 test('the closed schema knows no field that the open one does not', () => {

@@ -68,7 +68,7 @@ test('a minimal job gets every default', () => {
     cleanPodPolicy: 'None',
     pods: { imagePullPolicy: 'IfNotPresent', sharedMemorySize: '1Gi', fsGroup: 10001 },
   });
-  assert.deepEqual(status, { observedGeneration: -1 });
+  assert.deepEqual(status, { observedGeneration: -1, phase: 'Pending' });
 });
 
 test('null counts as absent, as with an API server', () => {

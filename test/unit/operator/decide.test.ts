@@ -223,6 +223,16 @@ const ends: readonly {
     code: 'NodeLost',
   },
   {
+    name: 'ranks that did not find each other',
+    pods: [
+      { exitCode: 75, words: lastWords('RENDEZVOUS_TIMEOUT', 75, true, 1) },
+      { exitCode: 75, words: lastWords('RENDEZVOUS_TIMEOUT', 75, true, 0), finishedAt: '2026-01-01T00:01:30Z' },
+    ],
+    restarts: 1,
+    code: 'RENDEZVOUS_TIMEOUT',
+    rank: 1,
+  },
+  {
     name: 'pods told to end',
     pods: [{ exitCode: 143, words: lastWords('CANCELLED', 143, false) }, { exitCode: 137 }],
     restarts: 1,
@@ -376,4 +386,14 @@ test('pods that have ended stay, with their logs, also where their Job does not 
   assert.equal(failed.status.phase, 'Failed');
   assert.deepEqual(removed(decideOn({ job: failed, gangs: [gang(1)], pods })), []);
   assert.deepEqual(removed(decideOn({ job: failed, gangs: [gang(1)], pods: [pod(1, 0, { ready: true })] })), ['flowers-rabbit-1']);
+});
+
+test('ranks that waited in vain for a pod that had no node are no failure of the job', () => {
+  const { job: seen } = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 1);
+  const pods = [pod(1, 0, { exitCode: 75, words: lastWords('RENDEZVOUS_TIMEOUT', 75, true, 1) })];
+  const { status } = decideOn({ job: seen, gangs: [gang(1, ['FailureTarget'])], pods });
+  assert.deepEqual(
+    [status?.restarts, status?.disruptions, status?.lastFailure?.code, status?.lastFailure?.rank],
+    [0, 1, 'RENDEZVOUS_TIMEOUT', 1],
+  );
 });
