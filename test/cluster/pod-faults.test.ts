@@ -223,7 +223,8 @@ suite('a gang', { skip, concurrency: 4 }, () => {
     const folder = await start('cramped', {
       parallelism: { patchDegree: 2, ranksPerPod: 1 },
       pods: { nodeSelector: { pool: 'small' }, resources: large },
-      rendezvousTimeoutSeconds: 5,
+      // Of a rank that loads on a busy machine, too.
+      rendezvousTimeoutSeconds: 15,
       failurePolicy: { maxRestarts: 0, maxDisruptions: 1 },
     });
     const status = await jobs.ended('cramped');
