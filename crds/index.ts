@@ -4,5 +4,6 @@
  * operator or of files: it is given text or objects.
  */
 export { apiVersion, kind } from './generated/schema.js';
-export type { SdxlJob, SdxlJobSpec, SdxlJobStatus } from './generated/sdxl-job.js';
+export type { SdxlJob, SdxlJobSpec, SdxlJobSpecPrompt, SdxlJobStatus } from './generated/sdxl-job.js';
+export { imageCount } from './image-count.js';
 export { formatJobProblem, validateSdxlJob, type JobProblem, type JobValidation, type ValidateOptions } from './validate.js';

@@ -36,10 +36,10 @@ export const sdxlJobSchema: StructuralSchema = {
       type: 'object',
       description:
         'What to make and how. Immutable but for suspend, ttlSecondsAfterFinished and, while the job is suspended, scheduling, so that every image of a job is made from the same input.',
-      required: ['model', 'prompt'],
+      required: ['model'],
       'x-kubernetes-validations': [
         {
-          rule: 'self.model == oldSelf.model && self.prompt == oldSelf.prompt && self.promptSyntax == oldSelf.promptSyntax && self.clipSkip == oldSelf.clipSkip && self.height == oldSelf.height && self.width == oldSelf.width && self.numImages == oldSelf.numImages && self.seed == oldSelf.seed && self.numInferenceSteps == oldSelf.numInferenceSteps && self.guidanceScale == oldSelf.guidanceScale && self.guidanceRescale == oldSelf.guidanceRescale && self.scheduler == oldSelf.scheduler && self.parallelism == oldSelf.parallelism && self.backend == oldSelf.backend && self.dtype == oldSelf.dtype && self.output == oldSelf.output && self.rendezvousTimeoutSeconds == oldSelf.rendezvousTimeoutSeconds && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds && self.failurePolicy == oldSelf.failurePolicy && self.cleanPodPolicy == oldSelf.cleanPodPolicy && self.pods == oldSelf.pods && has(self.negativePrompt) == has(oldSelf.negativePrompt) && (!has(self.negativePrompt) || self.negativePrompt == oldSelf.negativePrompt) && has(self.prompt2) == has(oldSelf.prompt2) && (!has(self.prompt2) || self.prompt2 == oldSelf.prompt2) && has(self.negativePrompt2) == has(oldSelf.negativePrompt2) && (!has(self.negativePrompt2) || self.negativePrompt2 == oldSelf.negativePrompt2) && has(self.originalSize) == has(oldSelf.originalSize) && (!has(self.originalSize) || self.originalSize == oldSelf.originalSize) && has(self.cropsCoordsTopLeft) == has(oldSelf.cropsCoordsTopLeft) && (!has(self.cropsCoordsTopLeft) || self.cropsCoordsTopLeft == oldSelf.cropsCoordsTopLeft) && has(self.targetSize) == has(oldSelf.targetSize) && (!has(self.targetSize) || self.targetSize == oldSelf.targetSize) && has(self.negativeOriginalSize) == has(oldSelf.negativeOriginalSize) && (!has(self.negativeOriginalSize) || self.negativeOriginalSize == oldSelf.negativeOriginalSize) && has(self.negativeCropsCoordsTopLeft) == has(oldSelf.negativeCropsCoordsTopLeft) && (!has(self.negativeCropsCoordsTopLeft) || self.negativeCropsCoordsTopLeft == oldSelf.negativeCropsCoordsTopLeft) && has(self.negativeTargetSize) == has(oldSelf.negativeTargetSize) && (!has(self.negativeTargetSize) || self.negativeTargetSize == oldSelf.negativeTargetSize) && has(self.schedulerOptions) == has(oldSelf.schedulerOptions) && (!has(self.schedulerOptions) || self.schedulerOptions == oldSelf.schedulerOptions) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds) && has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.accelerator) == has(oldSelf.accelerator) && (!has(self.accelerator) || self.accelerator == oldSelf.accelerator) && has(self.network) == has(oldSelf.network) && (!has(self.network) || self.network == oldSelf.network)',
+          rule: 'self.model == oldSelf.model && self.promptSyntax == oldSelf.promptSyntax && self.clipSkip == oldSelf.clipSkip && self.height == oldSelf.height && self.width == oldSelf.width && self.numImages == oldSelf.numImages && self.seed == oldSelf.seed && self.numInferenceSteps == oldSelf.numInferenceSteps && self.guidanceScale == oldSelf.guidanceScale && self.guidanceRescale == oldSelf.guidanceRescale && self.scheduler == oldSelf.scheduler && self.parallelism == oldSelf.parallelism && self.backend == oldSelf.backend && self.dtype == oldSelf.dtype && self.output == oldSelf.output && self.rendezvousTimeoutSeconds == oldSelf.rendezvousTimeoutSeconds && self.progressDeadlineSeconds == oldSelf.progressDeadlineSeconds && self.failurePolicy == oldSelf.failurePolicy && self.cleanPodPolicy == oldSelf.cleanPodPolicy && self.pods == oldSelf.pods && has(self.negativePrompt) == has(oldSelf.negativePrompt) && (!has(self.negativePrompt) || self.negativePrompt == oldSelf.negativePrompt) && has(self.prompt) == has(oldSelf.prompt) && (!has(self.prompt) || self.prompt == oldSelf.prompt) && has(self.prompts) == has(oldSelf.prompts) && (!has(self.prompts) || self.prompts == oldSelf.prompts) && has(self.prompt2) == has(oldSelf.prompt2) && (!has(self.prompt2) || self.prompt2 == oldSelf.prompt2) && has(self.negativePrompt2) == has(oldSelf.negativePrompt2) && (!has(self.negativePrompt2) || self.negativePrompt2 == oldSelf.negativePrompt2) && has(self.originalSize) == has(oldSelf.originalSize) && (!has(self.originalSize) || self.originalSize == oldSelf.originalSize) && has(self.cropsCoordsTopLeft) == has(oldSelf.cropsCoordsTopLeft) && (!has(self.cropsCoordsTopLeft) || self.cropsCoordsTopLeft == oldSelf.cropsCoordsTopLeft) && has(self.targetSize) == has(oldSelf.targetSize) && (!has(self.targetSize) || self.targetSize == oldSelf.targetSize) && has(self.negativeOriginalSize) == has(oldSelf.negativeOriginalSize) && (!has(self.negativeOriginalSize) || self.negativeOriginalSize == oldSelf.negativeOriginalSize) && has(self.negativeCropsCoordsTopLeft) == has(oldSelf.negativeCropsCoordsTopLeft) && (!has(self.negativeCropsCoordsTopLeft) || self.negativeCropsCoordsTopLeft == oldSelf.negativeCropsCoordsTopLeft) && has(self.negativeTargetSize) == has(oldSelf.negativeTargetSize) && (!has(self.negativeTargetSize) || self.negativeTargetSize == oldSelf.negativeTargetSize) && has(self.schedulerOptions) == has(oldSelf.schedulerOptions) && (!has(self.schedulerOptions) || self.schedulerOptions == oldSelf.schedulerOptions) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds) && has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.accelerator) == has(oldSelf.accelerator) && (!has(self.accelerator) || self.accelerator == oldSelf.accelerator) && has(self.network) == has(oldSelf.network) && (!has(self.network) || self.network == oldSelf.network)',
           message:
             'spec is immutable but for suspend, ttlSecondsAfterFinished and scheduling: create a job with another name, or delete this one first',
         },
@@ -75,11 +75,47 @@ export const sdxlJobSchema: StructuralSchema = {
             "has(self.parallelism.ranks) ? 'ranksPerPod %d does not divide ranks %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.ranks]) : 'ranksPerPod %d does not divide the number of ranks, dataDegree %d x cfgDegree %d x patchDegree %d = %d: every pod must have equally many' .format([self.parallelism.ranksPerPod, self.parallelism.dataDegree, self.parallelism.cfgDegree, self.parallelism.patchDegree, self.parallelism.dataDegree * self.parallelism.cfgDegree * self.parallelism.patchDegree])",
         },
         {
-          rule: 'self.parallelism.dataDegree <= self.numImages',
-          fieldPath: '.parallelism.dataDegree',
-          message: 'dataDegree may be at most numImages',
+          rule: 'has(self.prompt) != (has(self.prompts) && self.prompts.size() > 0)',
+          fieldPath: '.prompt',
+          message: 'exactly one of prompt and prompts must be given, for example prompt: flowers, rabbit',
+        },
+        {
+          rule: '!has(self.prompts) || self.prompts.size() * self.numImages <= 10000',
+          fieldPath: '.prompts',
+          message: 'a job may have 10000 images at most',
           messageExpression:
-            "'dataDegree %d with numImages %d leaves ranks without an image: lower dataDegree, or spread each image with cfgDegree and patchDegree' .format([self.parallelism.dataDegree, self.numImages])",
+            "'%d prompts x numImages %d = %d images, at most 10000 are allowed: lower numImages, or make several jobs' .format([self.prompts.size(), self.numImages, self.prompts.size() * self.numImages])",
+        },
+        {
+          rule: '!has(self.prompts) || self.prompts.all(p, !has(p.height) || p.height % (32 * self.parallelism.patchDegree) == 0)',
+          fieldPath: '.prompts',
+          message: 'every height of prompts must be a multiple of 32 x parallelism.patchDegree',
+          messageExpression:
+            "'every height of prompts must be a multiple of 32 x patchDegree = %d'.format([32 * self.parallelism.patchDegree])",
+        },
+        {
+          rule: '!has(self.prompts) || double(self.guidanceScale) > 1.0 || self.prompts.all(p, !has(p.negativePrompt))',
+          fieldPath: '.prompts',
+          message: 'a negativePrompt of prompts has no effect unless guidanceScale is above 1',
+          messageExpression:
+            '\'a negativePrompt of prompts has no effect with guidanceScale "%s": raise guidanceScale above 1 or remove it\' .format([self.guidanceScale])',
+        },
+        {
+          rule: '!has(self.prompts) || has(self.negativePrompt) || self.prompts.all(p, !has(p.negativePrompt2) || has(p.negativePrompt))',
+          fieldPath: '.prompts',
+          message: 'a negativePrompt2 of prompts needs a negativePrompt, there or in the job, empty if need be',
+        },
+        {
+          rule: '!has(self.prompts) || self.prompts.all(p, !has(p.seed) || p.seed + self.numImages - 1 <= 9007199254740991)',
+          fieldPath: '.prompts',
+          message: 'every seed of prompts + numImages - 1 must be at most 9007199254740991',
+        },
+        {
+          rule: 'self.parallelism.dataDegree <= self.numImages * (has(self.prompts) && self.prompts.size() > 0 ? self.prompts.size() : 1)',
+          fieldPath: '.parallelism.dataDegree',
+          message: 'dataDegree may be at most the number of images',
+          messageExpression:
+            "'dataDegree %d with numImages %d leaves ranks without an image: lower dataDegree, or spread each image with cfgDegree and patchDegree' .format([self.parallelism.dataDegree, self.numImages * (has(self.prompts) ? self.prompts.size() : 1)])",
         },
         {
           rule: '!has(self.accelerator) || self.backend != "Onnx"',
@@ -171,11 +207,11 @@ export const sdxlJobSchema: StructuralSchema = {
             '\'guidanceRescale "%s" has no effect with guidanceScale "%s": raise guidanceScale above 1 or remove guidanceRescale\' .format([self.guidanceRescale, self.guidanceScale])',
         },
         {
-          rule: 'self.seed + self.numImages - 1 <= 9007199254740991',
+          rule: 'self.seed + self.numImages * (has(self.prompts) ? self.prompts.size() : 1) - 1 <= 9007199254740991',
           fieldPath: '.seed',
           message: 'seed + numImages - 1 must be at most 9007199254740991, because image i uses seed + i',
           messageExpression:
-            "'seed %d with numImages %d goes beyond the largest seed 9007199254740991, because image i uses seed + i: take a seed of at most %d' .format([self.seed, self.numImages, 9007199254740992 - self.numImages])",
+            "'seed %d with numImages %d goes beyond the largest seed 9007199254740991, because image i uses seed + i: take a seed of at most %d' .format([self.seed, self.numImages * (has(self.prompts) ? self.prompts.size() : 1), 9007199254740992 - self.numImages * (has(self.prompts) ? self.prompts.size() : 1)])",
         },
       ],
       properties: {
@@ -381,8 +417,70 @@ export const sdxlJobSchema: StructuralSchema = {
           type: 'string',
           minLength: 1,
           maxLength: 4096,
-          description: 'What the images show. Given to both text encoders.',
+          description: 'What the images show. Given to both text encoders. Left out, prompts says it; exactly one of the two is given.',
           example: 'flowers, rabbit',
+        },
+        prompts: {
+          type: 'array',
+          maxItems: 1000,
+          description:
+            'Several prompts, numImages images of each: image i is of prompt i / numImages, rounded down. What a prompt does not say is as in the job. A job is an object of the cluster, which holds 1.5 MB at most. Left out, there is the one prompt.',
+          items: {
+            type: 'object',
+            required: ['prompt'],
+            properties: {
+              prompt: {
+                type: 'string',
+                minLength: 1,
+                maxLength: 4096,
+                description: 'What its images show.',
+                example: 'flowers, rabbit',
+              },
+              prompt2: {
+                type: 'string',
+                minLength: 1,
+                maxLength: 4096,
+                description: "What the second text encoder is told instead. Left out, the job's, or prompt where it has none.",
+              },
+              negativePrompt: {
+                type: 'string',
+                maxLength: 4096,
+                description: 'What its images must not show. Left out, as in the job.',
+              },
+              negativePrompt2: {
+                type: 'string',
+                minLength: 1,
+                maxLength: 4096,
+                description:
+                  "What the second text encoder is told instead of negativePrompt. Left out, the job's, or negativePrompt where it has none.",
+              },
+              seed: {
+                type: 'integer',
+                format: 'int64',
+                minimum: 0,
+                maximum: 9007199254740991,
+                description:
+                  "Seed of its first image; the next ones count on from it. Left out, image i of the job has the job's seed + i.",
+                example: 233,
+              },
+              height: {
+                type: 'integer',
+                format: 'int32',
+                minimum: 64,
+                maximum: 4096,
+                multipleOf: 32,
+                description: 'Height of its images in pixels, a multiple of 32 x patchDegree. Left out, as in the job.',
+              },
+              width: {
+                type: 'integer',
+                format: 'int32',
+                minimum: 64,
+                maximum: 4096,
+                multipleOf: 32,
+                description: 'Width of its images in pixels. Left out, as in the job.',
+              },
+            },
+          },
         },
         prompt2: {
           type: 'string',
@@ -588,7 +686,7 @@ export const sdxlJobSchema: StructuralSchema = {
           maximum: 10000,
           default: 1,
           description:
-            'How many images to make. Image i (from 0) uses seed + i, so its pixels depend on neither the others nor their number.',
+            'How many images to make of each prompt. Image i of the job (from 0) uses seed + i, so its pixels depend on neither the others nor their number.',
         },
         seed: {
           type: 'integer',

@@ -50,8 +50,10 @@ export interface SdxlJobMetadata {
 export interface SdxlJobSpec {
   /** Where the weights come from, and what is merged into them. Exactly one of path, claim, image and huggingFace is given. */
   readonly model: SdxlJobSpecModel;
-  /** What the images show. Given to both text encoders. */
-  readonly prompt: string;
+  /** What the images show. Given to both text encoders. Left out, prompts says it; exactly one of the two is given. */
+  readonly prompt?: string;
+  /** Several prompts, numImages images of each: image i is of prompt i / numImages, rounded down. What a prompt does not say is as in the job. A job is an object of the cluster, which holds 1.5 MB at most. Left out, there is the one prompt. */
+  readonly prompts?: readonly SdxlJobSpecPrompt[];
   /** What the second text encoder is told instead of prompt. Left out, it is told the same. */
   readonly prompt2?: string;
   /** What the images must not show. Left out, guidance starts from the model's unconditional embedding, zeros where its `model_index.json` has `force_zeros_for_empty_prompt`; an empty text is encoded like any other. Needs guidanceScale above 1. */
@@ -78,7 +80,7 @@ export interface SdxlJobSpec {
   readonly negativeCropsCoordsTopLeft?: SdxlJobSpecNegativeCropsCoordsTopLeft;
   /** The targetSize that images must not look like. Needs negativeOriginalSize. Left out, the negative branch has the sizes of the other one. */
   readonly negativeTargetSize?: SdxlJobSpecNegativeTargetSize;
-  /** How many images to make. Image i (from 0) uses seed + i, so its pixels depend on neither the others nor their number. Default: 1. */
+  /** How many images to make of each prompt. Image i of the job (from 0) uses seed + i, so its pixels depend on neither the others nor their number. Default: 1. */
   readonly numImages: number;
   /** Seed of the first image's noise, which equals that of a torch CPU generator with the same seed. At most 2^53 - 1, the largest integer that every JSON reader keeps exactly; so is seed + numImages - 1. Default: 0. */
   readonly seed: number;
@@ -191,6 +193,23 @@ export interface SdxlJobSpecModelLora {
   readonly path: string;
   /** How much of the adapter, a decimal number from -99.9999 to 99.9999 written as a string. Default: "1.0". */
   readonly weight: string;
+}
+
+export interface SdxlJobSpecPrompt {
+  /** What its images show. */
+  readonly prompt: string;
+  /** What the second text encoder is told instead. Left out, the job's, or prompt where it has none. */
+  readonly prompt2?: string;
+  /** What its images must not show. Left out, as in the job. */
+  readonly negativePrompt?: string;
+  /** What the second text encoder is told instead of negativePrompt. Left out, the job's, or negativePrompt where it has none. */
+  readonly negativePrompt2?: string;
+  /** Seed of its first image; the next ones count on from it. Left out, image i of the job has the job's seed + i. */
+  readonly seed?: number;
+  /** Height of its images in pixels, a multiple of 32 x patchDegree. Left out, as in the job. */
+  readonly height?: number;
+  /** Width of its images in pixels. Left out, as in the job. */
+  readonly width?: number;
 }
 
 /** Size that a training picture is said to have had before it was scaled to targetSize; a small one makes images look scaled up (Podell et al. 2023, section 2.2). Left out, the image's own. */

@@ -1,4 +1,5 @@
 /** How an attempt ends: the job is complete, or is tried again, or has failed for good. */
+import { imageCount } from '../../crds/index.js';
 import { timestamp, type StoredJob } from '../api/index.js';
 import { resources } from '../kube/index.js';
 import type { GangEnd } from './pod-end.js';
@@ -58,7 +59,7 @@ export function restart(view: View, end: GangEnd): Step {
 export function complete(view: View): Step {
   const { job, pods, now } = view;
   const summary = summaryOf(pods.find(({ index }) => index === 0));
-  const { numImages } = job.spec;
+  const numImages = imageCount(job.spec);
   const message = `${String(numImages)} of ${String(numImages)} images are written`;
   const done = { ...job.status.progress, ...summary?.progress, done: '100%', phase: 'done', imagesDone: numImages, time: timestamp(now) };
   const status = view.status(

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { imageCount } from '../../crds/index.js';
 import { psnr } from '../image/index.js';
 import { resolveBackend, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
@@ -110,7 +111,7 @@ async function make(
     task: { kind: 'run', resume: false },
     job,
     options,
-    images: job.spec.numImages,
+    images: imageCount(job.spec),
     onMessage: (_rank, message) => {
       if (message.type === 'event' && message.event.type === 'image') images.push(message.event);
     },

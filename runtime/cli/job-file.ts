@@ -9,16 +9,21 @@ import { SdxlError } from '../errors/index.js';
 import { localJob, type LocalJob } from '../launch/index.js';
 import { jobInvalid } from './job-options.js';
 
-/** Text of a file, or of the standard input for `-`. @throws SdxlError USAGE, or the signal's reason */
-export async function readJobText(file: string, signal: AbortSignal): Promise<string> {
+/** Text of a job's file. @throws SdxlError USAGE, or the signal's reason */
+export function readJobText(file: string, signal: AbortSignal): Promise<string> {
+  return readText('-f', file, signal);
+}
+
+/** Text of the file that an option names, or of the standard input for `-`. @throws SdxlError USAGE, or the signal's reason */
+export async function readText(option: string, file: string, signal: AbortSignal): Promise<string> {
   try {
     signal.throwIfAborted();
     if (file === '-') return await readStream(process.stdin, signal);
     return (await stat(file)).isFIFO() ? await readStream(openPipe(file), signal) : await readFile(file, { encoding: 'utf8', signal });
   } catch (cause) {
     signal.throwIfAborted();
-    throw new SdxlError('USAGE', `-f ${file}: the file can't be read (${cause instanceof Error ? cause.message : String(cause)})`, {
-      fields: { option: '-f', file },
+    throw new SdxlError('USAGE', `${option} ${file}: the file can't be read (${cause instanceof Error ? cause.message : String(cause)})`, {
+      fields: { option, file },
       cause,
     });
   }

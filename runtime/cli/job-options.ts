@@ -25,6 +25,8 @@ export interface JobOptions {
   readonly height?: number;
   readonly width?: number;
   readonly prompt?: string;
+  /** A file. */
+  readonly prompts?: string;
   readonly prompt2?: string;
   readonly negativePrompt?: string;
   readonly negativePrompt2?: string;
@@ -65,6 +67,7 @@ const jobOptionNames = [
   'height',
   'width',
   'prompt',
+  'prompts',
   'prompt2',
   'negativePrompt',
   'negativePrompt2',
@@ -203,13 +206,16 @@ function loras(text: string, previous: readonly LoraOption[] = []): readonly Lor
   return [...previous, { path, ...(weight === undefined ? {} : { weight }) }];
 }
 
-/** The job that the options describe, as this machine runs it. @throws SdxlError JOB_INVALID or MESH_INVALID naming the options. */
-export function jobFromOptions(options: JobOptions, environment: Environment): LocalJob {
-  return localJob(validJobFromOptions(options, environment));
+/**
+ * The job that the options describe, as this machine runs it; `prompts` are those of the file it names.
+ * @throws SdxlError JOB_INVALID or MESH_INVALID naming the options.
+ */
+export function jobFromOptions(options: JobOptions, environment: Environment, prompts?: readonly unknown[]): LocalJob {
+  return localJob(validJobFromOptions(options, environment, prompts));
 }
 
 /** The job that the options describe, valid; a mesh that is to be chosen is not chosen yet. */
-export function validJobFromOptions(options: JobOptions, environment: Environment): SdxlJob {
+export function validJobFromOptions(options: JobOptions, environment: Environment, prompts?: readonly unknown[]): SdxlJob {
   const degrees = mesh(options, environment);
   const spec = {
     model: {
@@ -220,6 +226,7 @@ export function validJobFromOptions(options: JobOptions, environment: Environmen
       loras: options.lora,
     },
     prompt: options.prompt,
+    prompts,
     prompt2: options.prompt2,
     negativePrompt: options.negativePrompt,
     negativePrompt2: options.negativePrompt2,
@@ -295,12 +302,19 @@ function mesh(options: JobOptions, { gang }: Environment): MeshFields {
   return { dataDegree, cfgDegree, patchDegree: degree };
 }
 
-function named(problem: JobProblem, { size, height, width }: JobOptions): JobProblem {
+function named(problem: JobProblem, { size, height, width, prompts }: JobOptions): JobProblem {
   if (problem.path === 'spec.model') {
     const message = problem.message.startsWith('exactly one')
       ? 'is required: the directory of a model in diffusers layout, or a .safetensors checkpoint'
       : problem.message;
     return { ...problem, path: '--model', message };
+  }
+  const [, index, rest = ''] = /^spec\.prompts\[(\d+)\](.*)$/u.exec(problem.path) ?? [];
+  if (index !== undefined || problem.path === 'spec.prompts') {
+    return {
+      ...problem,
+      path: index === undefined ? '--prompts' : `--prompts ${prompts ?? ''}, prompt ${String(Number(index) + 1)}${rest}`,
+    };
   }
   const fromSize =
     size !== undefined &&

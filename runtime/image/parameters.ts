@@ -53,7 +53,8 @@ export const parametersKeyword = 'parameters';
 export function parametersAsText(parameters: ImageParameters): PngText {
   return [
     [parametersKeyword, a1111Text(parameters)],
-    [jsonKeyword, asciiJson(parametersAsJson(parameters))],
+    // Without what was measured: the same image is the same file, whenever it was made.
+    [jsonKeyword, asciiJson(withoutMeasurements(parametersAsJson(parameters)))],
   ];
 }
 
@@ -61,6 +62,11 @@ export function parametersAsText(parameters: ImageParameters): PngText {
 export function parametersAsJson(parameters: ImageParameters): Readonly<Record<string, JsonValue>> {
   const { seed, details, ...rest } = parameters;
   return { ...rest, seed: seed.toString(), ...(details === undefined ? {} : { details }) };
+}
+
+function withoutMeasurements({ details, ...rest }: Readonly<Record<string, JsonValue>>): JsonValue {
+  if (typeof details !== 'object' || details === null) return rest;
+  return { ...rest, details: Object.fromEntries(Object.entries(details).filter(([name]) => name !== 'latencySeconds')) };
 }
 
 /** The text of the AUTOMATIC1111 web UI: prompt, negative prompt, then `Name: value` pairs; values with commas or colons are quoted. */

@@ -1,5 +1,5 @@
 /** Mesh `Auto`: from a job that says how many ranks it has to one that says how they share the work. */
-import type { SdxlJobSpec } from '../../crds/index.js';
+import { imageCount, type SdxlJobSpec } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { chooseMesh, fewerRanks, type MeshChoice, type MeshQuestion } from '../parallel/index.js';
 import { resolveBackend } from './backend.js';
@@ -15,17 +15,25 @@ export function withMesh(spec: SdxlJobSpec): SdxlJobSpec {
 
 /** The choice for a job's ranks, whether its mesh is chosen or given. */
 export function explainMesh(spec: SdxlJobSpec): MeshChoice {
-  const { numImages, height, width, guidanceScale, backend, parallelism } = spec;
+  const { prompts, height, width, guidanceScale, backend, parallelism } = spec;
   const { ranks = parallelism.dataDegree * parallelism.cfgDegree * parallelism.patchDegree, mode } = parallelism;
   return chooseMesh({
     ranks,
-    images: numImages,
-    height,
+    images: imageCount(spec),
+    // What divides the heights of all prompts, so that bands suit each.
+    height: (prompts ?? []).reduce(
+      (common, prompt) => greatestCommonDivisor(common, prompt.height ?? height),
+      prompts?.[0]?.height ?? height,
+    ),
     width,
     guided: Number(guidanceScale) > 1,
     displaced: mode !== 'Synchronous',
     backend: resolveBackend(backend),
   });
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }
 
 function noMesh(question: MeshQuestion, candidates: MeshChoice['candidates']): SdxlError {

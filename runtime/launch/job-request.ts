@@ -1,9 +1,16 @@
 /** From the contract to the pipeline: the job's fields as the request every rank computes. */
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
-import type { SdxlJobSpec } from '../../crds/index.js';
+import { imageCount, type SdxlJobSpec, type SdxlJobSpecPrompt } from '../../crds/index.js';
 import type { JobMesh } from '../parallel/index.js';
-import type { JobRequest, ModelSource, PatchTiming } from '../pipeline/index.js';
+import {
+  requestOf,
+  type ImageRequest,
+  type JobRequest,
+  type ModelSource,
+  type PatchTiming,
+  type PromptRequest,
+} from '../pipeline/index.js';
 import type { LocalSpec } from './cluster-fields.js';
 import type { SchedulerChoice } from '../schedulers/index.js';
 
@@ -43,35 +50,40 @@ export function patchTimingOf({ parallelism: { mode, warmupSteps } }: SdxlJobSpe
 }
 
 export function toJobRequest({ name, spec }: NamedJob): JobRequest {
+  const prompts = (spec.prompts ?? [{ prompt: spec.prompt ?? '' }]).map((prompt) => promptRequest(prompt));
+  const images = { shared: sharedRequest(spec), prompts, imagesPerPrompt: spec.numImages };
+  return { name, numImages: imageCount(spec), output: resolve(spec.output.path), first: requestOf(images, 0), ...images };
+}
+
+function promptRequest({ seed, ...prompt }: SdxlJobSpecPrompt): PromptRequest {
+  return { ...prompt, ...(seed === undefined ? {} : { seed: BigInt(seed) }) };
+}
+
+function sharedRequest(spec: SdxlJobSpec): ImageRequest {
   const patches = patchTimingOf(spec);
   return {
-    name,
-    numImages: spec.numImages,
-    output: resolve(spec.output.path),
-    first: {
-      ...given(spec, [
-        'prompt2',
-        'negativePrompt2',
-        'originalSize',
-        'cropsCoordsTopLeft',
-        'targetSize',
-        'negativeOriginalSize',
-        'negativeCropsCoordsTopLeft',
-        'negativeTargetSize',
-      ]),
-      prompt: spec.prompt,
-      negativePrompt: spec.negativePrompt,
-      ...(spec.promptSyntax === 'Plain' ? {} : { promptSyntax: spec.promptSyntax }),
-      ...(spec.clipSkip === 0 ? {} : { clipSkip: spec.clipSkip }),
-      height: spec.height,
-      width: spec.width,
-      numInferenceSteps: spec.numInferenceSteps,
-      guidanceScale: Number(spec.guidanceScale),
-      guidanceRescale: Number(spec.guidanceRescale),
-      scheduler: schedulerChoice(spec),
-      seed: BigInt(spec.seed),
-      ...(patches === undefined ? {} : { patches }),
-    },
+    ...given(spec, [
+      'prompt2',
+      'negativePrompt2',
+      'originalSize',
+      'cropsCoordsTopLeft',
+      'targetSize',
+      'negativeOriginalSize',
+      'negativeCropsCoordsTopLeft',
+      'negativeTargetSize',
+    ]),
+    prompt: spec.prompt ?? '',
+    negativePrompt: spec.negativePrompt,
+    ...(spec.promptSyntax === 'Plain' ? {} : { promptSyntax: spec.promptSyntax }),
+    ...(spec.clipSkip === 0 ? {} : { clipSkip: spec.clipSkip }),
+    height: spec.height,
+    width: spec.width,
+    numInferenceSteps: spec.numInferenceSteps,
+    guidanceScale: Number(spec.guidanceScale),
+    guidanceRescale: Number(spec.guidanceRescale),
+    scheduler: schedulerChoice(spec),
+    seed: BigInt(spec.seed),
+    ...(patches === undefined ? {} : { patches }),
   };
 }
 

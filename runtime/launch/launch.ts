@@ -8,7 +8,7 @@ import type { SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { assertWritable } from '../image/index.js';
 import { gangSize, placeInGang } from '../parallel/index.js';
-import { checkRequest, imagePath, Model, planComponents } from '../pipeline/index.js';
+import { checkJob, imagePath, Model, planComponents } from '../pipeline/index.js';
 import { resolveBackend } from './backend.js';
 import { readBudget, threadsPerRank } from './budget.js';
 import { localIdentity, readIdentity } from './certificates.js';
@@ -187,7 +187,7 @@ export async function openModel(model: LocalSpec['model']): Promise<Model> {
 async function checkModel({ job, task }: LaunchOptions, localRanks: number, memory: MemoryBudget | undefined): Promise<void> {
   const { spec } = job;
   await using model = await openModel(spec.model);
-  checkRequest(model, toJobRequest({ name: '', spec }).first, meshOf(spec));
+  checkJob(model, toJobRequest({ name: '', spec }), meshOf(spec));
   if (task.kind === 'build' || memory === undefined) return;
   const { components } = planComponents(model, meshOf(spec), 0, undefined, spec);
   checkMemory(model, components, spec, localRanks, memory);

@@ -1,7 +1,7 @@
 /** Refuses what cannot fit before anything is loaded, with the numbers: better than being killed for memory minutes later. */
 import type { SdxlJobSpec } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
-import { contextLength, estimateMemory, type Model, type ModelComponents } from '../pipeline/index.js';
+import { contextLength, estimateMemory, requestOf, type Model, type ModelComponents } from '../pipeline/index.js';
 import { meshOf, patchTimingOf, toJobRequest } from './job-request.js';
 
 export interface MemoryBudget {
@@ -13,8 +13,11 @@ export interface MemoryBudget {
 /** @throws SdxlError MEMORY_INSUFFICIENT with the need of one rank by component, the ranks, and the budget. */
 export function checkMemory(model: Model, components: ModelComponents, spec: SdxlJobSpec, localRanks: number, budget: MemoryBudget): void {
   const guided = Number(spec.guidanceScale) > 1;
-  const { height, width } = spec;
-  const tokens = contextLength(model, toJobRequest({ name: '', spec }).first);
+  const job = toJobRequest({ name: '', spec });
+  const images = job.prompts.map((_, index) => requestOf(job, index * job.imagesPerPrompt));
+  // The largest picture and the longest context, if of different images.
+  const { height, width } = images.reduce((most, each) => (each.height * each.width > most.height * most.width ? each : most));
+  const tokens = images.reduce((most, each) => Math.max(most, contextLength(model, each)), 0);
   const estimate = estimateMemory(model, components, meshOf(spec), { height, width, tokens, guided, patches: patchTimingOf(spec) });
   const needed = estimate.totalBytes * localRanks;
   if (needed <= budget.bytes) return;

@@ -1,10 +1,10 @@
 /** Counts what a pipeline reports. */
-import type { SdxlJobSpec } from '../../crds/index.js';
+import { imageCount, type SdxlJobSpec } from '../../crds/index.js';
 import { JobProgress, type RankMetrics } from '../observe/index.js';
 import type { PipelineEvent, PipelineObserver } from '../pipeline/index.js';
 
-export function measure(metrics: RankMetrics, { numImages, numInferenceSteps }: SdxlJobSpec): PipelineObserver {
-  const progress = new JobProgress(numImages, numInferenceSteps);
+export function measure(metrics: RankMetrics, spec: SdxlJobSpec): PipelineObserver {
+  const progress = new JobProgress(imageCount(spec), spec.numInferenceSteps);
   return (event: PipelineEvent): void => {
     switch (event.type) {
       case 'engine':

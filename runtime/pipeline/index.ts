@@ -10,6 +10,15 @@ export { estimateMemory, type MemoryEstimate } from './memory.js';
 export { Model } from './model.js';
 export type { ModelSource } from './model-source.js';
 export { contextLength } from './weighted-prompt.js';
-export { checkRequest, Pipeline, type GeneratedImage, type PipelineOptions } from './pipeline.js';
-export { imagePath, type CropOffset, type ImageRequest, type JobRequest, type PatchTiming, type PixelSize } from './request.js';
+export { checkJob, checkRequest, Pipeline, type GeneratedImage, type PipelineOptions } from './pipeline.js';
+export {
+  imagePath,
+  type CropOffset,
+  type ImageRequest,
+  type JobRequest,
+  requestOf,
+  type PatchTiming,
+  type PixelSize,
+  type PromptRequest,
+} from './request.js';
 export { reportOperation } from './turns.js';

@@ -152,16 +152,20 @@ function parametersOf(request: ImageRequest, { model, modelDigest, mesh }: JobOp
   };
 }
 
-/** Complete is an image whose record describes this very file and these very parameters. */
+/** Complete is an image whose record describes this very file and these very parameters. What else lies there is replaced, and that is told. */
 async function isComplete(job: JobRequest, image: number, options: JobOptions): Promise<boolean> {
   const request = requestOf(job, image);
   const record = await readRecord(imagePath(job, image));
   if (record === undefined) return false;
   const wanted = parametersAsJson(parametersOf(request, options));
-  return Object.entries(wanted).every(([field, value]) => isDeepStrictEqual(record[field], value)) && !addsFields(record, wanted);
+  const differs = Object.keys(wanted).find((field) => !isDeepStrictEqual(record[field], wanted[field])) ?? addedField(record, wanted);
+  if (differs === undefined) return true;
+  const message = `${imagePath(job, image)} was made from other inputs (${differs}) and is made anew: take another output to keep both`;
+  options.observer({ type: 'warning', message });
+  return false;
 }
 
-/** Whether the recorded image had a parameter that this request leaves out, such as a negative prompt. */
-function addsFields(record: ImageRecord, wanted: ImageRecord): boolean {
-  return Object.keys(record).some((field) => !(field in wanted) && !['file', 'sha256', 'details'].includes(field));
+/** A parameter of the recorded image that this request leaves out, such as a negative prompt. */
+function addedField(record: ImageRecord, wanted: ImageRecord): string | undefined {
+  return Object.keys(record).find((field) => !(field in wanted) && !['file', 'sha256', 'details'].includes(field));
 }

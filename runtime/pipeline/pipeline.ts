@@ -10,7 +10,7 @@ import { conditioning, encodeNegative, encodePrompt, negativeTimeIds, positiveTi
 import { denoise } from './denoise.js';
 import type { PipelineObserver, Stage } from './events.js';
 import type { Model } from './model.js';
-import type { ImageRequest } from './request.js';
+import { requestOf, type ImageRequest, type JobRequest } from './request.js';
 import { contextLength, encodeWeighted, weightedTokens } from './weighted-prompt.js';
 
 export interface PipelineOptions {
@@ -173,6 +173,17 @@ async function loadEngine(component: Component, { backend, observer, signal }: P
   const loadSeconds = (performance.now() - started) / 1000;
   observer({ type: 'engine', component: component.graph.name, cached: engine.cached, buildSeconds: engine.buildSeconds, loadSeconds });
   return executor;
+}
+
+/** {@link checkRequest} of every image of a job. */
+export function checkJob(model: Model, job: JobRequest, mesh: Mesh): void {
+  checkRequest(model, job.first, mesh);
+  // Of the others what may differ from the first.
+  job.prompts.slice(1).forEach((_, index) => {
+    const request = requestOf(job, (index + 1) * job.imagesPerPrompt);
+    checkSize(request.height, request.width, mesh, model.latentUnit, model.vaeScaleFactor);
+    contextLength(model, request, `spec.prompts[${String(index + 1)}]`);
+  });
 }
 
 /** What the model and the mesh require of a request, checked before anything runs. */

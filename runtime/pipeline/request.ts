@@ -57,18 +57,32 @@ export interface ImageRequest {
   readonly patches?: PatchTiming;
 }
 
-/** A job's images: image i has the seed `first.seed + i` and a generator of its own. */
+/** One prompt of several: what it does not say is as in the job. */
+export type PromptRequest = Pick<ImageRequest, 'prompt'> &
+  Partial<Pick<ImageRequest, 'prompt2' | 'negativePrompt' | 'negativePrompt2' | 'seed' | 'height' | 'width'>>;
+
+/** A job's images: each has a seed and a generator of its own. */
 export interface JobRequest {
   readonly name: string;
+  /** The first image. */
   readonly first: ImageRequest;
+  /** What all images share; its seed is that of image 0 where no prompt has one. */
+  readonly shared: ImageRequest;
+  /** At least one. */
+  readonly prompts: readonly PromptRequest[];
+  readonly imagesPerPrompt: number;
+  /** Of all prompts. */
   readonly numImages: number;
   /** Path of image 0; see {@link imagePath} for the others. */
   readonly output: string;
 }
 
 /** What image i is made from. */
-export function requestOf({ first }: JobRequest, image: number): ImageRequest {
-  return { ...first, seed: first.seed + BigInt(image) };
+export function requestOf(job: Pick<JobRequest, 'shared' | 'prompts' | 'imagesPerPrompt'>, image: number): ImageRequest {
+  const { shared, prompts, imagesPerPrompt } = job;
+  const prompt = prompts[Math.floor(image / imagesPerPrompt)];
+  const seed = prompt?.seed === undefined ? shared.seed + BigInt(image) : prompt.seed + BigInt(image % imagesPerPrompt);
+  return { ...shared, ...prompt, seed };
 }
 
 /** Where image i goes: the output itself for a single image, else `<name>-<i>.png`. */

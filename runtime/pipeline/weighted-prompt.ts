@@ -35,24 +35,24 @@ export interface WeightedTokens {
 
 /**
  * Parses and tokenizes what both branches are told. Without guidance the negative branch is empty. A branch without negative prompt is
- * told an empty text, whatever the model's `force_zeros_for_empty_prompt`, as the reference has it.
+ * told an empty text, whatever the model's `force_zeros_for_empty_prompt`, as the reference has it. `at` is the field that holds the prompts.
  * @throws SdxlError JOB_INVALID for a weight that is no number
  */
-export function weightedTokens({ parts }: Model, request: ImageRequest): WeightedTokens {
+export function weightedTokens({ parts }: Model, request: ImageRequest, at = 'spec'): WeightedTokens {
   const guided = request.guidanceScale > 1;
   const { prompt, prompt2, negativePrompt = '', negativePrompt2 } = request;
   const first = (text: string, field: string): TokenSequence => tokensOf(parts.textEncoder.tokenizer, text, field);
   const second = (text: string, field: string): TokenSequence => tokensOf(parts.textEncoder2.tokenizer, text, field);
   const positive = {
-    first: first(prompt, 'spec.prompt'),
-    second: prompt2 === undefined ? second(prompt, 'spec.prompt') : second(prompt2, 'spec.prompt2'),
+    first: first(prompt, `${at}.prompt`),
+    second: prompt2 === undefined ? second(prompt, `${at}.prompt`) : second(prompt2, `${at}.prompt2`),
   };
   const none = { ids: [], weights: [] };
   const negative = guided
     ? {
-        first: first(negativePrompt, 'spec.negativePrompt'),
+        first: first(negativePrompt, `${at}.negativePrompt`),
         second:
-          negativePrompt2 === undefined ? second(negativePrompt, 'spec.negativePrompt') : second(negativePrompt2, 'spec.negativePrompt2'),
+          negativePrompt2 === undefined ? second(negativePrompt, `${at}.negativePrompt`) : second(negativePrompt2, `${at}.negativePrompt2`),
       }
     : { first: none, second: none };
   const room = parts.textEncoder.tokenizer.maxLength - 2;
@@ -60,10 +60,10 @@ export function weightedTokens({ parts }: Model, request: ImageRequest): Weighte
   return { chunks: Math.max(1, Math.ceil(longest / room)), positive, negative };
 }
 
-/** How many tokens the UNet's context has for a request. */
-export function contextLength(model: Model, request: ImageRequest): number {
+/** How many tokens the UNet's context has for a request; `at` is the field its prompts stand in, for errors. */
+export function contextLength(model: Model, request: ImageRequest, at?: string): number {
   const { maxLength } = model.parts.textEncoder.tokenizer;
-  return request.promptSyntax === 'Weighted' ? weightedTokens(model, request).chunks * maxLength : maxLength;
+  return request.promptSyntax === 'Weighted' ? weightedTokens(model, request, at).chunks * maxLength : maxLength;
 }
 
 /** Encodes one branch to `chunks` · 77 states; the pooled projection is that of the last chunk, as in the reference. */

@@ -1,5 +1,6 @@
 /** `sdxl run`: makes a job's images, from a file or from options. */
 import type { Command } from 'commander';
+import { imageCount } from '../../../crds/index.js';
 import { SdxlError } from '../../errors/index.js';
 import { formatBytes, terminationLogPath, writeRunSummary, type LocalJob, type RankMessage } from '../../launch/index.js';
 import { summarizeSeconds } from '../../observe/index.js';
@@ -7,6 +8,7 @@ import type { PipelineEvent } from '../../pipeline/index.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
 import { readJobFile } from '../job-file.js';
+import { readPrompts } from '../prompts-file.js';
 import {
   addBackendOption,
   addImageOptions,
@@ -36,13 +38,22 @@ export function addRunCommand(program: Command, context: Context): void {
   addModelOption(command);
   addSizeOptions(command);
   addImageOptions(command);
-  command.option('--num-images <count>', 'images to make, with the seeds seed, seed + 1, … (default: 1)', integer);
+  command.option(
+    '--prompts <file>',
+    'several prompts: .txt, one a line; .yaml, .json or .jsonl, each a text or fields such as prompt and seed',
+    once,
+  );
+  command.option('--num-images <count>', 'images of each prompt, with the seeds seed, seed + 1, … (default: 1)', integer);
   command.option('--output <file>', 'PNG to write, with a JSON of its parameters beside it (default: output.png)');
   addMeshOptions(command);
   addMeshKindOption(command);
   addModeOptions(command);
   addBackendOption(command);
-  command.option('--resume', 'keep images that an earlier attempt has completed (default within a gang that others start)');
+  command.option(
+    '--resume',
+    'keep images that an earlier attempt has completed (default with several prompts, and in a gang that others start)',
+  );
+  command.option('--no-resume', 'make every image anew');
   command.option(
     '--local',
     'with -f: run all ranks here and leave out what places the job in a cluster (pods, claims, deadlines of the operator)',
@@ -70,7 +81,10 @@ async function jobOf(command: Command, options: Options, { environment, stop }: 
   if (options.file === undefined && options.local === true) {
     throw new SdxlError('USAGE', '--local is about fields of a file: give one with -f', { fields: { option: '--local' } });
   }
-  if (options.file === undefined) return jobFromOptions(options, environment);
+  if (options.file === undefined) {
+    const prompts = options.prompts === undefined ? undefined : await readPrompts(options.prompts, stop);
+    return jobFromOptions(options, environment, prompts);
+  }
   refuseJobOptions(command, options.file);
   return readJobFile(options.file, stop, { placed: options.local === true });
 }
@@ -79,14 +93,14 @@ async function run(context: Context, job: LocalJob, options: Options): Promise<v
   const images: ImageEvent[] = [];
   let runningSince: number | undefined;
   let wallSeconds = 0;
-  const resume = options.resume ?? context.environment.gang !== undefined;
+  const resume = options.resume ?? (context.environment.gang !== undefined || job.spec.prompts !== undefined);
   const first = context.environment.gang?.firstRank ?? 0;
   const statistics = new StepStatistics(first);
   await follow(context, {
     task: { kind: 'run', resume },
     job,
     options,
-    images: job.spec.numImages,
+    images: imageCount(job.spec),
     onMessage: (rank: number, message: RankMessage) => {
       statistics.message(rank, message);
       if (message.type === 'phase' && message.phase === 'running') runningSince ??= performance.now();

@@ -33,6 +33,17 @@ function rule(name: string, spec: Fields, path: string, message: string): Invali
   return { ...schema(name, spec, path, message), refusedBy: 'rule' };
 }
 
+function several(
+  name: string,
+  prompts: readonly Fields[],
+  spec: Fields,
+  path: string,
+  message: string,
+  refusedBy: 'rule' | 'schema' = 'rule',
+): InvalidJob {
+  return { ...schema(`several prompts: ${name}`, { prompt: undefined, prompts, ...spec }, path, message), refusedBy };
+}
+
 function unknown(name: string, spec: Fields, path: string, message: string): InvalidJob {
   return { ...schema(name, spec, path, message), refusedBy: 'commandLine' };
 }
@@ -179,11 +190,47 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('a model path with a line break', { model: { path: 'a\nb' } }, 'model.path', '"a\\nb" must be a path without line breaks'),
   schema('a model that is a text', { model: 'models/tiny-sdxl' }, 'model', 'must be a map of fields'),
   schema('a model path too long', { model: { path: 'a'.repeat(4097) } }, 'model.path', 'has 4097 characters, at most 4096'),
-  schema('no prompt', { prompt: undefined }, 'prompt', 'is required: what the images show, for example "flowers, rabbit"'),
   schema('an empty prompt', { prompt: '' }, 'prompt', 'is empty'),
   schema('a prompt too long', { prompt: 'a'.repeat(4097) }, 'prompt', 'has 4097 characters, at most 4096 are allowed'),
   schema('a prompt that is a list', { prompt: ['flowers'] }, 'prompt', 'a list of 1 (a list) must be a string'),
-  schema('a prompt null', { prompt: null }, 'prompt', 'is required'),
+  rule('a prompt null', { prompt: null }, 'prompt', 'exactly one of prompt and prompts must be given'),
+  rule('prompt and prompts', { prompts: [{ prompt: 'a' }] }, 'prompt', 'exactly one of prompt and prompts must be given'),
+  rule('neither', { prompt: undefined }, 'prompt', 'exactly one of prompt and prompts must be given'),
+  rule('prompts that are none', { prompt: undefined, prompts: [] }, 'prompt', 'exactly one of prompt and prompts must be given'),
+  several('one without a text', [{ seed: 1 }], {}, 'prompts[0].prompt', 'is required', 'schema'),
+  several('an empty one', [{ prompt: 'a' }, { prompt: '' }], {}, 'prompts[1].prompt', 'is empty', 'schema'),
+  several('a seed below zero', [{ prompt: 'a', seed: -1 }], {}, 'prompts[0].seed', '-1 is out of range', 'schema'),
+  several('a width between', [{ prompt: 'a', width: 100 }], {}, 'prompts[0].width', '100 is not a multiple of 32', 'schema'),
+  several(
+    'a height that cannot be split',
+    [{ prompt: 'a' }, { prompt: 'b', height: 96 }],
+    { parallelism: { patchDegree: 2 } },
+    'prompts',
+    'every height of prompts must be a multiple of 32 x patchDegree = 64',
+  ),
+  several(
+    'a negative one without guidance',
+    [{ prompt: 'a', negativePrompt: 'b' }],
+    { guidanceScale: '1.0' },
+    'prompts',
+    'has no effect with',
+  ),
+  several('a second negative one alone', [{ prompt: 'a', negativePrompt2: 'b' }], {}, 'prompts', 'needs a negativePrompt'),
+  several('seeds that go too far', [{ prompt: 'a', seed: largestSeed }], { numImages: 2 }, 'prompts', 'every seed of prompts'),
+  several(
+    'too many images',
+    [{ prompt: 'a' }, { prompt: 'b' }],
+    { numImages: 5001 },
+    'prompts',
+    '2 prompts x numImages 5001 = 10002 images',
+  ),
+  several(
+    'more replicas than images',
+    [{ prompt: 'a' }, { prompt: 'b' }],
+    { parallelism: { dataDegree: 3 } },
+    'parallelism.dataDegree',
+    'dataDegree 3',
+  ),
   schema('an empty second prompt', { prompt2: '' }, 'prompt2', 'is empty'),
   schema('a second prompt too long', { prompt2: 'a'.repeat(4097) }, 'prompt2', 'has 4097 characters'),
   schema('an empty second negative prompt', { negativePrompt: 'a', negativePrompt2: '' }, 'negativePrompt2', 'is empty'),
@@ -540,6 +587,11 @@ export const invalidChanges: readonly InvalidChange[] = [
   { name: 'a field added', from: jobWith({}), to: jobWith({ negativePrompt: 'blurry' }) },
   { name: 'a field removed', from: jobWith({ negativePrompt: 'blurry' }), to: jobWith({}) },
   { name: 'another size to be told of', from: jobWith({ originalSize: { height: 512, width: 512 } }), to: jobWith({}) },
+  {
+    name: 'one prompt of several',
+    from: jobWith({ prompt: undefined, prompts: [{ prompt: 'a' }, { prompt: 'b' }] }),
+    to: jobWith({ prompt: undefined, prompts: [{ prompt: 'a' }, { prompt: 'c' }] }),
+  },
   { name: 'the layers skipped', from: jobWith({}), to: jobWith({ clipSkip: 1 }) },
   { name: 'the pods', from: jobWith({}), to: jobWith({ pods: { runAsUser: 1000 } }) },
   { name: 'an accelerator added', from: jobWith({}), to: jobWith({ accelerator: { resourceName: 'nvidia.com/gpu' } }) },

@@ -63,6 +63,8 @@ test('a job the schema admits is accepted, or refused by rules alone', () => {
 
 /** Parts whose random values rarely agree with each other. */
 const agreeing = {
+  prompt: 'flowers, rabbit',
+  prompts: null,
   height: 1024,
   parallelism: { patchDegree: 2 },
   model: { claim: { name: 'models', path: 'sdxl-base' } },

@@ -1,0 +1,167 @@
+/** Many prompts in one run: files of them, sizes of their own, and a run that is killed and goes on where it was. */
+import assert from 'node:assert/strict';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { decode } from 'fast-png';
+import { fixture } from '../support/fixtures.js';
+import { eventually, Sdxl, sdxl, Workspace } from '../support/sdxl.js';
+
+const model = fixture('random-sdxl');
+const count = 20;
+let shared: Workspace;
+let env: Record<string, string>;
+
+const job = (...more: string[]): string[] => [
+  ...['run', '--model', model, '--size', '64', '--num-inference-steps', '3', '--seed', '7', '--threads', '1', '--guidance-scale', '3.0'],
+  ...more,
+];
+const names = Array.from({ length: count }, (_, index) => `x-${String(index)}.png`);
+
+before(async () => {
+  shared = await Workspace.open();
+  env = { SDXL_CACHE_DIR: shared.file('cache'), SDXL_GRACE_PERIOD_SECONDS: '4' };
+  await writeFile(shared.file('prompts.txt'), Array.from({ length: count }, (_, index) => `flowers ${String(index)}\n\n`).join(''));
+});
+after(async () => {
+  await shared[Symbol.asyncDispose]();
+});
+
+describe('prompts from a file', () => {
+  test('YAML, JSON and JSON lines: texts, and fields of their own; what images are made from stands beside them', async () => {
+    await using workspace = await Workspace.open();
+    const entries = [
+      'flowers',
+      { prompt: 'a rabbit', seed: 99, negativePrompt: 'night', height: 96 },
+      { prompt: 'a boat', prompt2: 'willows', width: 128 },
+    ];
+    await writeFile(workspace.file('p.json'), JSON.stringify(entries));
+    await writeFile(workspace.file('p.jsonl'), entries.map((entry) => `${JSON.stringify(entry)}\n`).join('\n'));
+    await writeFile(
+      workspace.file('p.yaml'),
+      '- flowers\n- { prompt: a rabbit, seed: 99, negativePrompt: night, height: 96 }\n- prompt: a boat\n  prompt2: willows\n  width: 128\n',
+    );
+    const contents: Buffer[][] = [];
+    for (const kind of ['json', 'jsonl', 'yaml']) {
+      const { code, stderr } = await sdxl(job('--prompts', `p.${kind}`, '--num-images', '2', '--output', `${kind}/x.png`), {
+        cwd: workspace.path,
+        env,
+      });
+      assert.equal(code, 0, stderr);
+      contents.push(await Promise.all([0, 1, 2, 3, 4, 5].map((index) => readFile(workspace.file(kind, `x-${String(index)}.png`)))));
+    }
+    assert.deepEqual(contents[1], contents[0]);
+    assert.deepEqual(contents[2], contents[0]);
+    const records = await Promise.all(
+      [0, 1, 2, 3, 4, 5].map(
+        async (index) => JSON.parse(await readFile(workspace.file('json', `x-${String(index)}.json`), 'utf8')) as Record<string, unknown>,
+      ),
+    );
+    assert.deepEqual(
+      records.map(({ prompt, prompt2, negativePrompt, seed, height, width }) => [prompt, prompt2, negativePrompt, seed, height, width]),
+      [
+        ['flowers', undefined, undefined, '7', 64, 64],
+        ['flowers', undefined, undefined, '8', 64, 64],
+        ['a rabbit', undefined, 'night', '99', 96, 64],
+        ['a rabbit', undefined, 'night', '100', 96, 64],
+        ['a boat', 'willows', undefined, '11', 64, 128],
+        ['a boat', 'willows', undefined, '12', 64, 128],
+      ],
+    );
+    const { height, width } = decode(contents[0]?.[2] ?? assert.fail());
+    assert.deepEqual([height, width], [96, 64]);
+  });
+
+  for (const [file, text, says] of [
+    ['p.csv', 'a', /error USAGE: --prompts p\.csv: files of type "\.csv" are not read: take \.txt, \.yaml, \.json or \.jsonl/u],
+    ['p.txt', ' \n\n', /error USAGE: --prompts p\.txt: it holds no prompt/u],
+    ['p.yaml', 'prompt: a', /error USAGE: --prompts p\.yaml: a list of prompts is expected/u],
+    ['p.jsonl', '"a"\n{', /error USAGE: --prompts p\.jsonl: line 2 is no JSON/u],
+    [
+      'p.json',
+      '[{"prompt": "a"}, {"prompt": "b", "seed": -1}]',
+      /error JOB_INVALID: --prompts p\.json, prompt 2\.seed: -1 is out of range/u,
+    ],
+    ['p.yml', '- { prompt: a, sead: 1 }', /error JOB_INVALID: --prompts p\.yml, prompt 1\.sead: is an unknown field; did you mean seed/u],
+  ] as const) {
+    test(`refused: ${file} with ${JSON.stringify(text)}`, async () => {
+      await using workspace = await Workspace.open();
+      await writeFile(workspace.file(file), text);
+      const { code, stderr } = await sdxl(job('--prompts', file), { cwd: workspace.path, env });
+      assert.equal(code, 2);
+      assert.match(stderr, says);
+    });
+  }
+});
+
+test('a run of 20 prompts that is killed at random times ends with the images of one that was not, and makes none of them twice', async (t) => {
+  await using workspace = await Workspace.open();
+  const run = (output: string): string[] => job('--prompts', shared.file('prompts.txt'), '--output', output);
+  const started = performance.now();
+  const undisturbed = await sdxl(run('whole/x.png'), { cwd: workspace.path, env });
+  const lengthMs = performance.now() - started;
+  assert.equal(undisturbed.code, 0, undisturbed.stderr);
+
+  const finished = new Map<string, number>();
+  for (let attempt = 0; attempt < 4; attempt++) {
+    const killed = new Sdxl(run('out/x.png'), { cwd: workspace.path, env });
+    // Some images further than the last time, and somewhere within the next one.
+    const wanted = finished.size + 1 + Math.floor(3 * Math.random());
+    await eventually(`${String(wanted)} images`, async () => {
+      const there = await workspace.list('out').catch(() => []);
+      return there.filter((each) => each.endsWith('.png')).length >= wanted ? true : undefined;
+    });
+    await delay((Math.random() * lengthMs) / count);
+    // Launcher and rank at once: nobody is left to clear up.
+    for (const pid of [killed.pid, killed.rank(0)]) kill(pid);
+    await killed.assertNoOrphans(20_000);
+    await killed.end();
+    const there = await workspace.list('out').catch(() => []);
+    for (const name of there.filter((each) => each.endsWith('.png'))) {
+      const { mtimeMs } = await stat(workspace.file('out', name));
+      assert.equal(finished.get(name) ?? mtimeMs, mtimeMs, `${name} was made twice`);
+      finished.set(name, mtimeMs);
+      // Whole as soon as it has its name.
+      assert.deepEqual(await readFile(workspace.file('out', name)), await readFile(workspace.file('whole', name)), name);
+    }
+    t.diagnostic(`killed with ${String(finished.size)} of ${String(count)} images`);
+  }
+  assert.ok(finished.size >= 4 && finished.size < count);
+  const last = await sdxl(run('out/x.png'), { cwd: workspace.path, env });
+  assert.equal(last.code, 0, last.stderr);
+  assert.equal([...last.stdout.matchAll(/\(kept\)$/gmu)].length, finished.size, last.stdout);
+  for (const name of names) {
+    assert.deepEqual(await readFile(workspace.file('out', name)), await readFile(workspace.file('whole', name)), name);
+    const { mtimeMs } = await stat(workspace.file('out', name));
+    assert.equal(finished.get(name) ?? mtimeMs, mtimeMs, `${name} was made twice`);
+  }
+  assert.deepEqual(
+    (await workspace.list('out')).filter((name) => name.endsWith('.png')),
+    [...names].sort(),
+  );
+});
+
+test('an image of other inputs is not kept, and that it is made anew is told', async () => {
+  await using workspace = await Workspace.open();
+  await writeFile(workspace.file('p.txt'), 'flowers\na rabbit\n');
+  const first = await sdxl(job('--prompts', 'p.txt'), { cwd: workspace.path, env });
+  assert.equal(first.code, 0, first.stderr);
+  await writeFile(workspace.file('p.txt'), 'flowers\na boat\n');
+  const second = await sdxl(job('--prompts', 'p.txt'), { cwd: workspace.path, env });
+  assert.equal(second.code, 0, second.stderr);
+  assert.match(second.stdout, /output-0\.png \(kept\)\n.*output-1\.png\n/u);
+  assert.match(
+    second.stderr,
+    / warn .*output-1\.png was made from other inputs \(prompt\) and is made anew: take another output to keep both/u,
+  );
+  const third = await sdxl(job('--prompts', 'p.txt', '--no-resume'), { cwd: workspace.path, env });
+  assert.doesNotMatch(third.stdout, /kept/u);
+});
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
+}
