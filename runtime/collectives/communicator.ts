@@ -10,7 +10,7 @@
  * - Every rank issues its exchanges in the same order. Messages between two ranks are matched in that order, and each
  *   carries its tag: a different tag or size at the receiver is a PROTOCOL_VIOLATION that names both, never a wrong tensor.
  * - Several exchanges may be outstanding at once (displaced patches); each pair of ranks keeps FIFO order.
- * - `exchange` resolves once every receive range is filled and the send ranges may be reused.
+ * - `exchange` resolves once every receive range is filled and everything sent has left: the send ranges may be reused, and the thread may block.
  * - Every wait has a deadline. When any rank aborts, dies or hangs, `failed` aborts on all others with an
  *   {@link SdxlError} that names that rank, and all pending and future calls reject with it: PEER_LOST for a death or a
  *   hang, PEER_ABORTED (fields `rank`, `causeCode`, `retriable`) for anything another rank failed of. A cause that must not
@@ -43,12 +43,12 @@ export interface Communicator<Memory = Uint8Array> extends AsyncDisposable {
   readonly failed: AbortSignal;
 
   /**
-   * See the module's contract. Rejects with the signal's reason when `signal` aborts, and with a plain Error, a defect,
+   * See the module's contract. Once it has resolved, what this rank sends has left: the caller may block its thread right after. Rejects with the signal's reason when `signal` aborts, and with a plain Error, a defect,
    * after `close` or for a peer that is not of this world.
    */
   exchange(exchange: Exchange<Memory>, signal?: AbortSignal): Promise<void>;
 
-  /** Resolves when every rank has arrived and this rank's own arrival has been sent: the caller may block its thread right after. */
+  /** Resolves when every rank has arrived. */
   barrier(signal?: AbortSignal): Promise<void>;
 
   /**

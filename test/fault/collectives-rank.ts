@@ -19,8 +19,8 @@ export interface RankPlan {
   readonly stallAfter?: number;
   /** Exchanges after which it fails of an unwritable output. */
   readonly failAfter?: number;
-  /** Blocks its thread after each of this many barriers, until every rank has left that barrier: each makes a file of this folder. */
-  readonly blockAfterBarriers?: { readonly count: number; readonly directory: string };
+  /** Blocks its thread after each of this many barriers and exchanges in turn, until every rank has left it: each makes a file of this folder. */
+  readonly blockAfterEach?: { readonly count: number; readonly directory: string };
   /** Exchanges after which it closes, as every rank must. */
   readonly closeAfter?: number;
 }
@@ -34,19 +34,20 @@ const argument = process.argv[2];
 if (argument === undefined) throw new Error('the plan is the only argument');
 await run(JSON.parse(argument) as RankPlan);
 
-async function run({ options, sizeBytes, stallAfter, failAfter, closeAfter, blockAfterBarriers }: RankPlan): Promise<void> {
+async function run({ options, sizeBytes, stallAfter, failAfter, closeAfter, blockAfterEach }: RankPlan): Promise<void> {
   let communicator: GrpcCommunicator | undefined;
   let error: SdxlError | null = null;
   try {
     communicator = await GrpcCommunicator.open(options);
     report({ report: 'open' });
-    for (let barrier = 0; barrier < (blockAfterBarriers?.count ?? 0); barrier++) {
-      await communicator.barrier();
-      blockUntilAllLeft(blockAfterBarriers?.directory ?? '', barrier, options);
-    }
     const peers = Array.from({ length: options.worldSize }, (_, peer) => peer).filter((peer) => peer !== options.rank);
     const messages = (): { peer: number; parts: Uint8Array[] }[] => peers.map((peer) => ({ peer, parts: [new Uint8Array(sizeBytes)] }));
     const [sends, receives] = [messages(), messages()];
+    for (let meeting = 0; meeting < (blockAfterEach?.count ?? 0); meeting++) {
+      if (meeting % 2 === 0) await communicator.barrier();
+      else await communicator.exchange({ operation: 'turn', tag: meeting, sends, receives });
+      blockUntilAllLeft(blockAfterEach?.directory ?? '', meeting, options);
+    }
     for (let count = 0; count !== closeAfter; count++) {
       if (count === failAfter) throw new SdxlError('OUTPUT_UNWRITABLE', '/output/0.png cannot be written');
       while (count === stallAfter) {
@@ -67,13 +68,13 @@ async function run({ options, sizeBytes, stallAfter, failAfter, closeAfter, bloc
 }
 
 /** As a native call does that waits for the other ranks: nothing else of this process runs meanwhile. */
-function blockUntilAllLeft(directory: string, barrier: number, { rank, worldSize }: GrpcCommunicatorOptions): void {
-  const file = (of: number): string => join(directory, `${String(barrier)}-${String(of)}`);
+function blockUntilAllLeft(directory: string, meeting: number, { rank, worldSize }: GrpcCommunicatorOptions): void {
+  const file = (of: number): string => join(directory, `${String(meeting)}-${String(of)}`);
   writeFileSync(file(rank), '');
   const deadline = Date.now() + 10_000;
   const idle = new Int32Array(new SharedArrayBuffer(4));
   while (!Array.from({ length: worldSize }, (_, of) => existsSync(file(of))).every(Boolean)) {
-    if (Date.now() > deadline) throw new Error(`rank ${String(rank)} blocked for 10 s after barrier ${String(barrier)}`);
+    if (Date.now() > deadline) throw new Error(`rank ${String(rank)} blocked for 10 s after meeting ${String(meeting)}`);
     Atomics.wait(idle, 0, 0, 2);
   }
 }

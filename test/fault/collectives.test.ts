@@ -67,11 +67,11 @@ describe('a gang of processes', () => {
     }
   });
 
-  it('whose threads block right after a barrier leaves it whole', async () => {
+  it('whose threads block right after barriers and exchanges leaves them whole', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'sdxl-barrier-'));
     try {
       const port = await freePort();
-      const change = { closeAfter: 1, blockAfterBarriers: { count: 40, directory } };
+      const change = { sizeBytes: 8, closeAfter: 1, blockAfterEach: { count: 60, directory } };
       const gang = [0, 1, 2].map((rank) => start(rank, 3, port, change));
       for (const end of await Promise.all(gang.map((rank) => rank.ended))) {
         assert.deepEqual([end.exitCode, end.signal, end.error], [0, null, null]);

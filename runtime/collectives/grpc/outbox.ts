@@ -11,7 +11,7 @@ export interface OutgoingMessage {
   readonly tag: number;
   readonly parts: readonly Uint8Array[];
   readonly totalBytes: number;
-  /** Called once the parts may be reused, which may be before `send` returns; of a barrier's message, once it has been written. */
+  /** Called once the last frame has been written; the parts may be reused from then on. */
   readonly sent: () => void;
 }
 
@@ -73,12 +73,11 @@ export class Outbox {
     const frame = this.#nextFrame(message);
     this.#writing = true;
     const isLast = this.#offset + frame.payloadBytes === message.totalBytes;
-    // A barrier's sender may block its thread next: its word has to be on the wire by then.
-    const leaves = isLast && message.kind === 'barrier';
     // The sink is idle, so the frame is encoded, and its pieces are read, before write returns.
     sink.write(frame, () => {
       this.#writing = false;
-      if (leaves) message.sent();
+      // Not before: the caller may block its thread next, in a native call that waits for this message's receiver.
+      if (isLast) message.sent();
       this.#pump();
     });
     this.#offset += frame.payloadBytes;
@@ -86,7 +85,6 @@ export class Outbox {
     this.#queue.shift();
     this.#sequence = (this.#sequence + 1) >>> 0;
     this.#part = this.#partOffset = this.#offset = 0;
-    if (!leaves) message.sent();
   }
 
   /** The next run of the message's bytes, across parts, without copying them. */
