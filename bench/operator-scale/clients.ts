@@ -4,7 +4,6 @@
  */
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
-import { Cluster } from '../../test/support/cluster/index.js';
 import { inLanes } from './raw.js';
 
 const { values } = parseArgs({ options: { client: { type: 'string' }, kubeconfig: { type: 'string', default: '' } } });
@@ -13,6 +12,7 @@ const lanes = 16;
 const name = 'kube-root';
 
 if (values.client === undefined) {
+  const { Cluster } = await import('../../test/support/cluster/index.js');
   await using cluster = await Cluster.start({ parts: 'api-server' });
   const { CoreV1Api } = await import('@kubernetes/client-node');
   const data = { text: 'x'.repeat(2_000) };

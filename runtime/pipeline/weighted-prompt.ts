@@ -1,6 +1,6 @@
 /**
  * Prompts of any length with weights: chunks of 75 tokens between BOS and EOS, encoded one by one and joined, each token's state moved along
- * the line from the chunk's last state through its own. Reference: `get_weighted_text_embeddings_sdxl` of diffusers 0.42.1,
+ * the line from the chunk's last state through its own. Reference: `get_weighted_text_embeddings_sdxl` of diffusers 0.40,
  * examples/community/lpw_stable_diffusion_xl.py, with its `pad_last_block`, so that every context is a multiple of 77 long.
  */
 import type { Executor } from '../engine/index.js';
