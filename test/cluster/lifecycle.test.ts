@@ -86,7 +86,10 @@ suite('jobs', { skip, concurrency: 6 }, () => {
       const name = `delete-${phase}`;
       await jobs.create(name, spec);
       await reach(name);
-      if (phase !== 'suspended') assert.ok((await jobs.children(name)).length >= children.length - 1);
+      // Between two attempts the children of the old one go, and those of the next are not there yet.
+      const fewest = { suspended: 0, restarting: 1 }[phase] ?? children.length - 1;
+      const found = await jobs.children(name);
+      assert.ok(found.length >= fewest, found.join(', '));
       await jobs.delete(name);
       await jobs.gone(name);
       // What was under way makes nothing anew.
