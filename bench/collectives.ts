@@ -8,12 +8,12 @@
  * bandwidth is what arrives.
  */
 import { fork } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { GrpcCommunicator, type Communicator, type TlsIdentity } from '../runtime/collectives/index.js';
 import { localIdentity } from '../runtime/launch/certificates.js';
 import { rankNodeOptions } from '../runtime/launch/node-options.js';
+import { freePort } from '../test/support/gang.js';
 
 const sizes = [0, 1 << 10, 16 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20, 16 << 20];
 const warmups = 50;
@@ -157,12 +157,4 @@ async function oneWay(communicator: Communicator, sizeBytes: number): Promise<nu
   await Promise.all(under);
   await communicator.barrier();
   return (rounds * sizeBytes) / ((performance.now() - startedAt) * 1e6);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -1,9 +1,9 @@
 /** Ranks of a mesh in one process, over gRPC on loopback, each with a model loaded. */
-import { createServer, type AddressInfo } from 'node:net';
 import { OnnxBackend } from '../runtime/backends/onnx/index.js';
 import { GrpcCommunicator, SingleRank, type Communicator } from '../runtime/collectives/index.js';
 import type { Mesh } from '../runtime/parallel/index.js';
 import { Model, Pipeline, planComponents, type GeneratedImage, type ImageRequest } from '../runtime/pipeline/index.js';
+import { freePort } from '../test/support/gang.js';
 
 export interface GangOptions {
   readonly model: string;
@@ -75,12 +75,4 @@ async function join(worldSize: number): Promise<Communicator[]> {
       }),
     ),
   );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -3,13 +3,12 @@
  * Prints the medians from latents to pixels on the host, of the device's part and of the image's check on the host, then every group of equal operations.
  */
 import { parseArgs } from 'node:util';
-import { CudaBackend } from '../../runtime/backends/cuda/index.js';
 import { CudaExecutor } from '../../runtime/backends/cuda/cuda-executor.js';
-import { SingleRank } from '../../runtime/collectives/index.js';
 import { imageFromDecoded } from '../../runtime/image/index.js';
 import { Model, planComponents } from '../../runtime/pipeline/index.js';
 import { componentSizes } from '../../runtime/pipeline/component-sizes.js';
 import { Generator } from '../../runtime/tensor/index.js';
+import { openBackend } from './open-backend.js';
 
 const { values } = parseArgs({
   options: {
@@ -27,13 +26,7 @@ const [size, runs] = [values.size, values.runs].map(Number) as [number, number];
 await using model = await Model.open(values.model);
 const mesh = { cfg: 1, patch: 1 };
 const imageSize = { height: size, width: size, guided: true };
-const backend = new CudaBackend({
-  cacheDirectory: values.cache,
-  device: 0,
-  libraryPath: process.env['SDXL_CUDA_LIBRARY_PATH'],
-  communicator: new SingleRank(),
-  tacticLimit: Number(values.tactics),
-});
+const backend = await openBackend(values);
 const engine = await backend.prepare(planComponents(model, mesh, 0, imageSize).components.vaeDecoder);
 console.log(`engine: ${engine.cached ? 'found' : 'built'} in ${engine.buildSeconds.toFixed(1)} s`);
 const executor = await backend.load(engine);

@@ -7,9 +7,8 @@
  * the first five and the slope is certainly above zero: a card that settles at its power limit drifts by less.
  */
 import { parseArgs } from 'node:util';
-import { SingleRank } from '../../runtime/collectives/index.js';
-import { createBackend } from '../../runtime/launch/backend.js';
 import { Model, Pipeline, planComponents, type ImageRequest } from '../../runtime/pipeline/index.js';
+import { openBackend } from './open-backend.js';
 
 const { values } = parseArgs({
   options: {
@@ -23,9 +22,8 @@ const { values } = parseArgs({
     limit: { type: 'string', default: '2' },
   },
 });
-const { model: directory, backend: backendName } = values;
+const { model: directory } = values;
 if (directory === undefined) throw new Error('--model DIR is required');
-if (backendName !== 'Cuda' && backendName !== 'Onnx') throw new Error(`--backend ${backendName}: Cuda or Onnx`);
 const [size, steps, images, limit] = [values.size, values.steps, values.images, values.limit].map(Number) as [
   number,
   number,
@@ -37,15 +35,7 @@ if (!(images >= 10)) throw new Error(`--images ${values.images}: at least 10, fo
 await using model = await Model.open(directory);
 const mesh = { cfg: 1, patch: 1 };
 const { components } = planComponents(model, mesh, 0, { height: size, width: size, guided: true });
-const backend = await createBackend(backendName, {
-  cacheDirectory: values.cache,
-  communicator: new SingleRank(),
-  threads: 2,
-  device: 0,
-  libraryPath: process.env['SDXL_CUDA_LIBRARY_PATH'],
-  tacticLimit: Number(values.tactics),
-  onDamage: console.error,
-});
+const backend = await openBackend(values);
 const pipeline = await Pipeline.load({ model, components, backend, mesh, rank: 0, observer: () => undefined });
 const request: ImageRequest = {
   prompt: 'flowers, rabbit',

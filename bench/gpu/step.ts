@@ -7,15 +7,14 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { CudaBackend } from '../../runtime/backends/cuda/index.js';
 import { CudaExecutor, type ProfiledLaunch } from '../../runtime/backends/cuda/cuda-executor.js';
 import type { Operation } from '../../runtime/backends/cuda/plan/operations.js';
 import { flopsOf } from '../../runtime/backends/cuda/plan/print.js';
-import { SingleRank } from '../../runtime/collectives/index.js';
 import { Model, planComponents } from '../../runtime/pipeline/index.js';
 import { componentSizes } from '../../runtime/pipeline/component-sizes.js';
 import { denoise } from '../../runtime/pipeline/denoise.js';
 import { float32, Generator } from '../../runtime/tensor/index.js';
+import { openBackend } from './open-backend.js';
 
 const libraryKinds: ReadonlySet<Operation['kind']> = new Set(['gemm', 'conv', 'attention']);
 
@@ -40,13 +39,7 @@ await using model = await Model.open(values.model);
 const mesh = { cfg: 1, patch: 1 };
 const imageSize = { height: size, width: size, guided };
 const { components } = planComponents(model, mesh, 0, imageSize);
-const backend = new CudaBackend({
-  cacheDirectory: values.cache,
-  device: 0,
-  libraryPath: process.env['SDXL_CUDA_LIBRARY_PATH'],
-  communicator: new SingleRank(),
-  tacticLimit: Number(values.tactics),
-});
+const backend = await openBackend(values);
 const engine = await backend.prepare(components.unet);
 console.log(`engine: ${engine.cached ? 'found' : 'built'} in ${engine.buildSeconds.toFixed(1)} s`);
 let began = performance.now();

@@ -6,11 +6,10 @@
  * `NAME.encoder_hidden_states`, `NAME.text_embeds` and `NAME.time_ids`. The output file holds `NAME` of each. See bench/gpu/fp16_error.py.
  */
 import { parseArgs } from 'node:util';
-import { SingleRank } from '../../runtime/collectives/index.js';
-import { createBackend } from '../../runtime/launch/backend.js';
 import { Model, planComponents } from '../../runtime/pipeline/index.js';
 import { floatOutput } from '../../runtime/pipeline/bands.js';
 import { SafetensorsFile, writeSafetensors, type TensorToWrite } from '../../runtime/weights/index.js';
+import { openBackend } from './open-backend.js';
 
 const { values } = parseArgs({
   options: {
@@ -22,24 +21,15 @@ const { values } = parseArgs({
     tactics: { type: 'string', default: '1' },
   },
 });
-const { model: directory, inputs: inputFile, output: outputFile, backend: backendName } = values;
+const { model: directory, inputs: inputFile, output: outputFile } = values;
 if (directory === undefined || inputFile === undefined || outputFile === undefined)
   throw new Error('--model, --inputs and --output are required');
-if (backendName !== 'Cuda' && backendName !== 'Onnx') throw new Error(`--backend ${backendName}: Cuda or Onnx`);
 
 const parts = ['sample', 'timestep', 'encoder_hidden_states', 'text_embeds', 'time_ids'] as const;
 
 await using model = await Model.open(directory);
 const { components } = planComponents(model, { cfg: 1, patch: 1 }, 0);
-const backend = await createBackend(backendName, {
-  cacheDirectory: values.cache,
-  communicator: new SingleRank(),
-  threads: 2,
-  device: 0,
-  libraryPath: process.env['SDXL_CUDA_LIBRARY_PATH'],
-  tacticLimit: Number(values.tactics),
-  onDamage: console.error,
-});
+const backend = await openBackend(values);
 const executor = await backend.load(await backend.prepare(components.unet));
 await using file = await SafetensorsFile.open(inputFile);
 const cases = [...file.tensors.keys()].flatMap((name) => (name.endsWith('.sample') ? [name.slice(0, -'.sample'.length)] : []));

@@ -16,22 +16,12 @@ import { JobHistory, type JobState } from '../support/job-history.js';
 import { kstatusOf } from '../support/kstatus.js';
 import { OperatorProcess } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
-import { SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
+import { childrenOfOnePod, SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
 import { skipWithout } from '../support/tools.js';
 
 const standIn = { entrypoint: [process.execPath, packageFile('dist/test/support/stand-in-ranks.js')], user: 10_001 };
 const images = { 'ghcr.io/sdxl-operator/runtime-cpu': standIn, 'example.com/next': standIn };
 const { skip, cluster } = clusterSuite({ nodes: [{ images }] });
-
-const children = [
-  'configmaps/job-1',
-  'jobs/job-1',
-  'networkpolicies/job-1',
-  'persistentvolumeclaims/job-output',
-  'pods/job-1-0',
-  'secrets/job-1',
-  'services/job-1',
-];
 
 /** A spec whose ranks behave like this. */
 function behaving(environment: Readonly<Record<string, number | string>>, more: Fields = {}): Fields {
@@ -87,7 +77,7 @@ suite('jobs', { skip, concurrency: 6 }, () => {
       await jobs.create(name, spec);
       await reach(name);
       // Between two attempts the children of the old one go, and those of the next are not there yet.
-      const fewest = { suspended: 0, restarting: 1 }[phase] ?? children.length - 1;
+      const fewest = { suspended: 0, restarting: 1 }[phase] ?? childrenOfOnePod.length - 1;
       const found = await jobs.children(name);
       assert.ok(found.length >= fewest, found.join(', '));
       await jobs.delete(name);
@@ -114,7 +104,7 @@ suite('jobs', { skip, concurrency: 6 }, () => {
     await jobs.patch('held', { suspend: false });
     const { attempt, restarts } = await jobs.completed('held');
     assert.deepEqual([attempt, restarts], [1, 0]);
-    assert.deepEqual(await jobs.children('held'), children);
+    assert.deepEqual(await jobs.children('held'), childrenOfOnePod);
   });
 
   test('suspended while it runs, a job frees its pods, and goes on when it is resumed', async () => {
@@ -263,7 +253,7 @@ suite('operators', { skip, concurrency: 1 }, () => {
     assert.deepEqual([attempt, restarts], [1, 0]);
     const written = proxy.calls.filter(({ method, status }) => method !== 'GET' && status !== undefined && status < 300);
     assert.deepEqual(written, [], 'the old leader wrote after it was succeeded');
-    for (const name of ['slept-through', 'by-successor']) assert.deepEqual(await jobs.children(name), children);
+    for (const name of ['slept-through', 'by-successor']) assert.deepEqual(await jobs.children(name), childrenOfOnePod);
     // It is a replica like any other again.
     await second.end('SIGTERM');
     await jobs.create('led-again', behaving({}));
@@ -284,7 +274,7 @@ suite('operators', { skip, concurrency: 1 }, () => {
     await jobs.create('badly-connected', behaving({ RUN_SECONDS: 1 }));
     const { attempt, restarts, disruptions } = await jobs.completed('badly-connected');
     assert.deepEqual([attempt, restarts, disruptions], [1, 0, 0]);
-    assert.deepEqual(await jobs.children('badly-connected'), children);
+    assert.deepEqual(await jobs.children('badly-connected'), childrenOfOnePod);
     assert.ok(proxy.calls.filter(({ isInjected }) => isInjected).length >= 15);
   });
 

@@ -7,20 +7,12 @@ import type { ApiClient } from '../../operator/kube/index.js';
 import { clusterSuite, FaultProxy, waitFor, type Fault } from '../support/cluster/index.js';
 import { addVolume, createJob, OperatorProcess, statusOf } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
+import { childrenOfOnePod, SdxlJobs } from '../support/sdxl-jobs.js';
 import { jobWith } from '../unit/crds/invalid-jobs.js';
 
 /** More than a job's life takes: the last positions show that no call was left out. */
 const positions = 40;
 const namespace = 'default';
-const childPaths = {
-  jobs: '/apis/batch/v1',
-  pods: '/api/v1',
-  services: '/api/v1',
-  configmaps: '/api/v1',
-  secrets: '/api/v1',
-  persistentvolumeclaims: '/api/v1',
-  networkpolicies: '/apis/networking.k8s.io/v1',
-};
 
 const { skip, cluster } = clusterSuite();
 let opened: Promise<ApiClient> | undefined;
@@ -35,26 +27,6 @@ function server(): Promise<ApiClient> {
     return client;
   })();
   return opened;
-}
-
-interface Named {
-  readonly metadata: { readonly name: string; readonly uid: string };
-}
-
-/** Everything of a job but its pods by kind and name, and how many pods there were. */
-async function childrenOf(client: ApiClient, job: string): Promise<readonly string[]> {
-  const found: string[] = [];
-  for (const [resource, prefix] of Object.entries(childPaths)) {
-    const { items } = await client.call<{ items: readonly Named[] }>({
-      verb: 'GET',
-      path: `${prefix}/namespaces/${namespace}/${resource}`,
-      query: { labelSelector: `sdxl.io/job-name=${job}` },
-      signal: AbortSignal.timeout(30_000),
-    });
-    // The Job controller's names of pods end in random letters.
-    for (const { metadata } of items) found.push(`${resource}/${metadata.name.replace(job, 'job').replace(/-[a-z0-9]{5}$/u, '')}`);
-  }
-  return found.sort();
 }
 
 async function begin(client: ApiClient, name: string, spec: Readonly<Record<string, unknown>> = {}): Promise<void> {
@@ -77,18 +49,8 @@ async function endsOnce(client: ApiClient, name: string, log: () => string): Pro
     ['Complete', 1, 0, 0],
     `${JSON.stringify(status)}\n${log()}`,
   );
-  assert.deepEqual(await childrenOf(client, name), expectedChildren);
+  assert.deepEqual(await new SdxlJobs(cluster(), client).children(name), childrenOfOnePod);
 }
-
-const expectedChildren = [
-  'configmaps/job-1',
-  'jobs/job-1',
-  'networkpolicies/job-1',
-  'persistentvolumeclaims/job-output',
-  'pods/job-1-0',
-  'secrets/job-1',
-  'services/job-1',
-];
 
 test('the operator killed after each single write of a job, every position', { skip }, async (t) => {
   const client = await server();

@@ -1,8 +1,11 @@
 /** Golden images: the requests that diffusers answered, and what we make of them on a mesh. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import type { TestContext } from 'node:test';
+import { psnr, standardDeviation } from '../../runtime/image/index.js';
 import type { Mesh } from '../../runtime/parallel/index.js';
 import type { CropOffset, GeneratedImage, ImageRequest, ModelSource, PixelSize } from '../../runtime/pipeline/index.js';
+import { SafetensorsFile } from '../../runtime/weights/index.js';
 import { fixture } from './fixtures.js';
 import { onMesh, type Rank } from './rank.js';
 
@@ -62,6 +65,29 @@ function pixels<K extends string>(field: K, size: readonly [number, number] | un
 
 function offset<K extends string>(field: K, at: readonly [number, number] | undefined): Partial<Record<K, CropOffset>> {
   return at === undefined ? {} : ({ [field]: { top: at[0], left: at[1] } } as Record<K, CropOffset>);
+}
+
+/** Makes the images on one rank and compares them with those of a safetensors file of the same names, as floats: PSNR ≥ 50 dB. */
+export async function compareWithGoldens(
+  t: TestContext,
+  requests: Readonly<Record<string, ImageRequest>>,
+  model: string,
+  file: string,
+): Promise<void> {
+  await using goldens = await SafetensorsFile.open(fixture(file));
+  const made = await generateOn({ cfg: 1, patch: 1 }, model, requests);
+  for (const name of Object.keys(requests)) {
+    const reference = await goldens.readFloat32(name);
+    const decibels = psnr(made[name]?.image ?? assert.fail(name), reference);
+    t.diagnostic(`${name}: ${decibels.toFixed(1)} dB`);
+    assert.ok(decibels >= 50, `${name}: ${String(decibels)} dB`);
+    assert.ok(standardDeviation(reference.data) >= 0.1, `${name} could agree by being flat`);
+  }
+}
+
+/** Of requests by name, those that skip layers of the text encoders, or those that do not: engines differ by it. */
+export function thatSkip(requests: Readonly<Record<string, ImageRequest>>, skips: boolean): Record<string, ImageRequest> {
+  return Object.fromEntries(Object.entries(requests).filter(([, { clipSkip = 0 }]) => clipSkip > 0 === skips));
 }
 
 /** Rank 0's images, by name; all skip as many layers as the first. */

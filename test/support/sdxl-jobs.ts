@@ -20,6 +20,17 @@ const childPaths = {
   networkpolicies: '/apis/networking.k8s.io/v1',
 };
 
+/** What {@link SdxlJobs.children} finds of a job of one pod in its first attempt. */
+export const childrenOfOnePod = [
+  'configmaps/job-1',
+  'jobs/job-1',
+  'networkpolicies/job-1',
+  'persistentvolumeclaims/job-output',
+  'pods/job-1-0',
+  'secrets/job-1',
+  'services/job-1',
+];
+
 interface Named {
   readonly metadata: { readonly name: string };
 }

@@ -1,5 +1,5 @@
 /** Binds the operations of a program: chooses tactics, fixes addresses and parameters. What comes out only needs a stream. */
-import type { Workspace } from '../libraries/index.js';
+import type { MatmulOperands, MatmulProblem, Workspace } from '../libraries/index.js';
 import type { Operation, OperationOf } from '../plan/operations.js';
 import type { View } from '../plan/view.js';
 import type { DeviceCollectives } from './collectives.js';
@@ -99,48 +99,50 @@ function own(operation: Operation, ...launches: readonly KernelLaunch[]): Launch
   };
 }
 
-async function bindGemm(operation: OperationOf<'gemm'>, { tactics, addresses, workspaceFor, half }: BindContext): Promise<Launch> {
-  const { x, y, accumulate, weightStride } = operation;
-  const { problem, tactic, label, microseconds } = await tactics.matmul({
-    m: x.rows,
-    n: y.columns,
-    k: x.columns,
-    dtype: half,
-    bias: operation.bias !== undefined,
-    accumulate,
-    ldx: x.stride,
-    ldw: weightStride,
-    ldy: y.stride,
-  });
-  const operands = {
-    x: addresses.of(x),
-    w: addresses.buffer(operation.weight) + BigInt(operation.weightOffset * 2),
-    y: addresses.of(y),
-    ...(operation.bias === undefined ? {} : { bias: addresses.buffer(operation.bias) }),
-  };
-  const workspace = workspaceFor(tactic.workspaceBytes);
-  const enqueue: Launch['enqueue'] = (stream) => {
-    problem.run(tactic, operands, workspace, stream);
-  };
-  return { operation, label, microseconds, enqueue };
+async function bindGemm(operation: OperationOf<'gemm'>, context: BindContext): Promise<Launch> {
+  const { x, weight, weightOffset, weightStride, bias, accumulate } = operation;
+  const { addresses } = context;
+  return bindProduct(
+    operation,
+    { bias: bias !== undefined, accumulate, ldw: weightStride },
+    {
+      x: addresses.of(x),
+      w: addresses.buffer(weight) + BigInt(weightOffset * 2),
+      y: addresses.of(operation.y),
+      ...(bias === undefined ? {} : { bias: addresses.buffer(bias) }),
+    },
+    context,
+  );
 }
 
-async function bindMatmul(operation: OperationOf<'matmul'>, { tactics, addresses, workspaceFor, half }: BindContext): Promise<Launch> {
+async function bindMatmul(operation: OperationOf<'matmul'>, context: BindContext): Promise<Launch> {
   const { x, w, y, factor } = operation;
+  const { addresses } = context;
+  const output = y.type === 'f32' ? { outputDtype: y.type } : {};
+  return bindProduct(
+    operation,
+    { bias: false, accumulate: false, ldw: w.stride, factor, ...output },
+    { x: addresses.of(x), w: addresses.of(w), y: addresses.of(y) },
+    context,
+  );
+}
+
+async function bindProduct(
+  operation: OperationOf<'gemm'> | OperationOf<'matmul'>,
+  form: Pick<MatmulProblem, 'bias' | 'accumulate' | 'ldw' | 'factor' | 'outputDtype'>,
+  operands: MatmulOperands,
+  { tactics, workspaceFor, half }: BindContext,
+): Promise<Launch> {
+  const { x, y } = operation;
   const { problem, tactic, label, microseconds } = await tactics.matmul({
     m: x.rows,
     n: y.columns,
     k: x.columns,
     dtype: half,
-    ...(y.type === 'f32' ? { outputDtype: 'f32' } : {}),
-    factor,
-    bias: false,
-    accumulate: false,
     ldx: x.stride,
-    ldw: w.stride,
     ldy: y.stride,
+    ...form,
   });
-  const operands = { x: addresses.of(x), w: addresses.of(w), y: addresses.of(y) };
   const workspace = workspaceFor(tactic.workspaceBytes);
   const enqueue: Launch['enqueue'] = (stream) => {
     problem.run(tactic, operands, workspace, stream);

@@ -358,7 +358,9 @@ class Planner {
     if (q === undefined || k === undefined || v === undefined) throw new Error(`${node.name} lacks an operand`);
     const { heads, scale, causal } = node.params;
     const y = this.#result(node.outputs[0] ?? -1);
-    if (heads === 1 && !causal && (q.shape[2] ?? 0) > widestFusedHead) this.#wideAttention(node, { q, k, v, y }, scale);
+    // Rows of whole 16-byte pieces, as products and softmax read them.
+    const isAligned = (k.shape[1] ?? 1) % channelUnit === 0;
+    if (heads === 1 && !causal && isAligned && (q.shape[2] ?? 0) > widestFusedHead) this.#wideAttention(node, { q, k, v, y }, scale);
     else this.#push({ kind: 'attention', name: node.name, q, k, v, y, heads, scale, causal });
   }
 
