@@ -3,7 +3,7 @@ import { conditionOf, isTrue, podCount, timestamp, type ConditionChange, type Jo
 import { waitsFor } from './gang-state.js';
 import { holds, type GangJob } from './observed.js';
 import { disrupted, hung, restart, stallLimitMs } from './outcome.js';
-import { isDisrupted, isEnded, isLost, judgeGang, lostPodMs } from './pod-end.js';
+import { disruptionOf, isDisrupted, isEnded, isLost, judgeGang, lostPodMs } from './pod-end.js';
 import type { Fact, Step } from './step.js';
 import type { View } from './view.js';
 
@@ -11,6 +11,8 @@ import type { View } from './view.js';
 const missingPodsMs = { first: 5_000, most: 60_000 };
 /** A gang of which a pod failed is judged without its other pods after so long. */
 const settleMs = 60_000;
+/** Of FailureTarget, where the cluster took a pod away: `lastFailure` says which and why. */
+const disruptedReason = 'PodDisrupted';
 
 /** The current attempt's Job is there: see how its pods do. */
 export function follow(view: View, current: GangJob): Step {
@@ -47,16 +49,24 @@ function isEnding({ pods }: View, current: GangJob): boolean {
 
 /** A pod failed or is taken away. The gang is judged when all its pods have ended: the culprit is often not the first to be seen. */
 function ending(view: View, current: GangJob): Step {
-  const { pods, now, attempt } = view;
+  const { job, pods, now, attempt } = view;
   const open = pods.filter((pod) => !isEnded(pod) && !isLost(pod, now));
   const since = conditionOf(view.job.status, 'FailureTarget');
   const sinceMs = since?.status === 'True' ? now.getTime() - Date.parse(since.lastTransitionTime) : 0;
-  if (open.length === 0 || sinceMs > settleMs) return restart(view, judgeGang(attempt, pods, podCount(view.job.spec), now));
+  const known = since?.status === 'True' && since.reason === disruptedReason ? job.status.lastFailure : undefined;
+  if (open.length === 0 || sinceMs > settleMs) return restart(view, judgeGang(attempt, pods, podCount(job.spec), now, known));
+  // Written down at once: an evicted pod may be gone before its peers have ended, and with it why.
+  const disrupted = pods.find(isDisrupted);
+  const taken = known ?? (disrupted === undefined ? undefined : disruptionOf(attempt, disrupted, now));
   const names = open.map(({ metadata }) => metadata.name).join(', ');
-  const status = view.status(gangIdentity(view, current), {
-    GangReady: { status: false, reason: 'Ended', message: 'a pod of the gang has ended' },
-    FailureTarget: { status: true, reason: 'PodEnded', message: `attempt ${String(attempt)} cannot succeed` },
-  });
+  const reason = taken === undefined ? 'PodEnded' : disruptedReason;
+  const status = view.status(
+    { ...gangIdentity(view, current), ...(taken === undefined ? {} : { lastFailure: taken }) },
+    {
+      GangReady: { status: false, reason: 'Ended', message: 'a pod of the gang has ended' },
+      FailureTarget: { status: true, reason, message: `attempt ${String(attempt)} cannot succeed` },
+    },
+  );
   return view.step(status, {
     requeueAfterMs: lostPodMs / 3,
     events: [{ type: 'Normal', reason: 'GangEnding', message: `waiting for ${names} to end` }],

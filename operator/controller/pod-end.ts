@@ -44,8 +44,11 @@ export function isDisrupted(pod: GangPod): boolean {
   return holds(pod, 'DisruptionTarget');
 }
 
-/** What ended the gang whose pods these are. `pods` are those of one attempt, all ended, lost or gone; `count` of them were wanted. */
-export function judgeGang(attempt: number, pods: readonly GangPod[], count: number, now: Date): GangEnd {
+/**
+ * What ended the gang whose pods these are. `pods` are those of one attempt, all ended, lost or gone; `count` of them were wanted.
+ * `taken` is what was known of a pod that the cluster took away: it may be gone before its peers have ended.
+ */
+export function judgeGang(attempt: number, pods: readonly GangPod[], count: number, now: Date, taken: JobFailure | undefined): GangEnd {
   const disrupted = pods.find(isDisrupted) ?? pods.find((pod) => isLost(pod, now));
   const failures = pods.flatMap((pod) => failuresOf(pod));
   const own = failures.filter(({ weight }) => weight === 0).sort(byTime);
@@ -53,7 +56,8 @@ export function judgeGang(attempt: number, pods: readonly GangPod[], count: numb
   const final = own.find(isFinal);
   if (final !== undefined)
     return { kind: 'final', reason: camelCase(final.failure.code ?? 'Failed'), failure: { attempt, ...final.failure } };
-  if (disrupted !== undefined) return disruption(attempt, disrupted, now);
+  const disruption = disrupted === undefined ? taken : disruptionOf(attempt, disrupted, now);
+  if (disruption !== undefined) return { kind: 'disruption', reason: camelCase(disruption.code ?? 'Disrupted'), failure: disruption };
   const cause = own[0] ?? failures.sort(byWeightAndTime)[0];
   if (cause === undefined) {
     const failure = { attempt, code: 'PodsGone', message: 'the pods of the attempt are gone, and nothing tells why', time: timestamp(now) };
@@ -69,19 +73,19 @@ function hasRun({ phase, containers }: GangPod): boolean {
   return phase === 'Running' || containers.some(({ name, terminated }) => name === rankContainer && terminated !== undefined);
 }
 
-function disruption(attempt: number, pod: GangPod, now: Date): GangEnd {
+/** Of a pod that the cluster took away, or whose node is lost. */
+export function disruptionOf(attempt: number, pod: GangPod, now: Date): JobFailure {
   const condition = pod.conditions.find(({ type, status }) => type === 'DisruptionTarget' && status === 'True');
   const reason = condition?.reason ?? 'NodeLost';
   const onNode = pod.node === undefined ? '' : ` on node ${pod.node}`;
   const told = condition?.message ?? pod.message ?? 'it was deleted and its node has not ended it';
-  const failure: JobFailure = {
+  return {
     attempt,
     pod: pod.metadata.name,
     code: reason,
     message: `pod ${pod.metadata.name}${onNode}: ${told}`.slice(0, 4000),
     time: timestamp(now),
   };
-  return { kind: 'disruption', reason: camelCase(reason), failure };
 }
 
 interface PodFailure {

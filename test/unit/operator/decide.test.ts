@@ -268,6 +268,25 @@ test('a gang is judged when all its pods have ended', () => {
   assert.equal(late.status?.restarts, 1);
 });
 
+test('a pod that was taken away counts as such, also where it is gone before its peers have ended', () => {
+  const state = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 2);
+  const evicted = pod(1, 1, { ready: true, disrupted: 'EvictionByEvictionAPI', deleted: '2026-01-01T00:02:30Z' });
+  const told = decideOn({ ...state, pods: [pod(1, 0, { ready: true }), evicted] });
+  const seen = after(state.job, told);
+  assert.equal(conditionOf(seen.status, 'FailureTarget')?.reason, 'PodDisrupted');
+  assert.deepEqual([seen.status.lastFailure?.code, seen.status.lastFailure?.pod], ['EvictionByEvictionAPI', evicted.metadata.name]);
+  // Still waiting, later: nothing new is written.
+  assert.equal(decideOn({ ...state, job: seen, pods: [pod(1, 0, { ready: true }), evicted], now: seconds(2) }).status, undefined);
+  const peer = pod(1, 0, { exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) });
+  const { status } = decideOn({ ...state, job: seen, pods: [peer], gangs: [gang(1, ['FailureTarget'])], now: seconds(3) });
+  assert.deepEqual([status?.disruptions, status?.restarts ?? 0], [1, 0]);
+  assert.deepEqual([status?.lastFailure?.code, status?.lastFailure?.pod], ['EvictionByEvictionAPI', evicted.metadata.name]);
+  // A rank that must not be tried again says so whatever else happened.
+  const final = pod(1, 0, { exitCode: 3, words: lastWords('OUTPUT_UNWRITABLE', 3, false) });
+  const failed = decideOn({ ...state, job: seen, pods: [final], gangs: [gang(1, ['FailureTarget'])], now: seconds(3) });
+  assert.equal(failed.status?.phase, 'Failed');
+});
+
 test('restarts and disruptions have limits of their own', () => {
   const state = running({ failurePolicy: { maxRestarts: 0, maxDisruptions: 0 } });
   const failure = decideOn({ ...state, pods: [pod(1, 0, { exitCode: 75 })], gangs: [gang(1, ['Failed'])] });
