@@ -12,10 +12,12 @@ import { relativeError } from './fixtures.js';
  */
 export const tolerance = 1e-4;
 
+/** What is asked of an executor here. */
+type Runnable = Pick<Executor, 'run'>;
 type Goldens = Readonly<Record<string, Tensor<'f32'>>>;
 
 /** Of the golden case `name`: this rank's part of the inputs in, the gathered output against the golden one. */
-export async function unetError(executor: Executor, golden: Goldens, mesh: Mesh, rank: number, name = 'square'): Promise<number> {
+export async function unetError(executor: Runnable, golden: Goldens, mesh: Mesh, rank: number, name = 'square'): Promise<number> {
   const at = (tensor: string): Tensor<'f32'> => golden[`${name}.${tensor}`] ?? assert.fail(`no golden ${name}.${tensor}`);
   const { outputs } = await executor.run({
     ...bandInputs('sample', at('sample'), mesh, rank),
@@ -29,7 +31,7 @@ export async function unetError(executor: Executor, golden: Goldens, mesh: Mesh,
 
 /** As {@link unetError}; the golden decodes unscaled latents, the graph divides by the scaling factor. */
 export async function vaeError(
-  executor: Executor,
+  executor: Runnable,
   golden: Goldens,
   mesh: Mesh,
   rank: number,
