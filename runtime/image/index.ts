@@ -15,4 +15,5 @@ export { a1111Text, jsonKeyword, parametersAsJson, parametersKeyword, type Image
 export { encodePng, quantize, type PngText } from './png.js';
 export { psnr } from './psnr.js';
 export { readRecord, sidecarPath, type ImageRecord } from './image-record.js';
+export { removeDeadTemporaries } from './temporary-files.js';
 export { assertWritable, writeImage, type WrittenImage } from './write-image.js';

@@ -1,14 +1,17 @@
 /** Writes images so that each exists whole or not at all, with the JSON of its parameters beside it. */
-import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { ensureDirectory } from '../files/index.js';
 import { requireFinite, requireImageShape, requireNotFlat, type FloatImage } from './check-image.js';
 import { isForeignSidecar, makeRecord, sidecarPath } from './image-record.js';
 import { parametersAsText, type ImageParameters } from './parameters.js';
 import { encodePng, quantize } from './png.js';
+import { removeDeadTemporaries, temporaryPath } from './temporary-files.js';
+
+/** Of writing one image, where its files vanish on the way. */
+const attempts = 3;
 
 export interface WrittenImage {
   readonly path: string;
@@ -34,6 +37,20 @@ export async function writeImage(
   const png = await encodePng(quantize(image), width, height, parametersAsText(parameters));
   const sidecar = sidecarPath(path);
   const json = Buffer.from(`${JSON.stringify(makeRecord(path, png, parameters), null, 2)}\n`);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await writePair(path, json, png, signal);
+      return { path, sidecarPath: sidecar, sizeBytes: png.length };
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      // Another machine's run may have taken this one for dead, where it stood still for long, and its files away.
+      if (error.code !== 'ENOENT' || attempt === attempts) throw unwritable(path, error);
+    }
+  }
+}
+
+async function writePair(path: string, json: Uint8Array, png: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+  const sidecar = sidecarPath(path);
   const directory = dirname(resolve(path));
   const temporary = { json: temporaryPath(directory), png: temporaryPath(directory) };
   let orphan: string | undefined;
@@ -52,14 +69,13 @@ export async function writeImage(
     await syncDirectory(directory);
   } catch (error) {
     await removeQuietly([temporary.json, temporary.png, ...(orphan === undefined ? [] : [orphan])]);
-    throw isSystemError(error) ? unwritable(path, error) : error;
+    throw error;
   }
-  return { path, sidecarPath: sidecar, sizeBytes: png.length };
 }
 
 /**
  * Finds out before minutes of computing whether {@link writeImage} could write `path` now: makes missing directories, and a file
- * that is removed again.
+ * that is removed again. What dead writers have left in that folder is removed as well.
  * @throws SdxlError OUTPUT_UNWRITABLE naming the path and the cause
  */
 export async function assertWritable(path: string): Promise<void> {
@@ -73,6 +89,7 @@ export async function assertWritable(path: string): Promise<void> {
     await refuseForeignSidecar(path);
     // One block, so that a full disk is noticed.
     await writeSynced(probe, Buffer.alloc(4096));
+    await removeDeadTemporaries(directory, (await stat(probe)).mtimeMs);
   } catch (error) {
     throw isSystemError(error) ? unwritable(path, error) : error;
   } finally {
@@ -89,11 +106,6 @@ async function refuseForeignSidecar(path: string): Promise<void> {
     `${path} can't be written: its parameters go to ${sidecar}, which exists and is not an image's record; choose another output or move that file`,
     { fields: { path, sidecar } },
   );
-}
-
-/** A short name: the image's own may already be as long as the file system allows. */
-function temporaryPath(directory: string): string {
-  return join(directory, `.sdxl-${String(process.pid)}-${randomBytes(6).toString('hex')}.tmp`);
 }
 
 async function writeSynced(path: string, data: Uint8Array, signal?: AbortSignal): Promise<void> {

@@ -3,10 +3,10 @@
  * follow them to their end.
  */
 import { createServer } from 'node:net';
-import { isAbsolute, resolve } from 'node:path';
+import { dirname, isAbsolute, resolve } from 'node:path';
 import type { SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
-import { assertWritable } from '../image/index.js';
+import { assertWritable, removeDeadTemporaries } from '../image/index.js';
 import { gangSize, placeInGang } from '../parallel/index.js';
 import { checkJob, imagePath, Model, planComponents } from '../pipeline/index.js';
 import { resolveBackend } from './backend.js';
@@ -16,7 +16,6 @@ import type { Environment } from './environment.js';
 import { runGang } from './gang.js';
 import type { LocalJob, LocalSpec } from './cluster-fields.js';
 import { meshOf, modelSource, resolvedModel, toJobRequest } from './job-request.js';
-import { removeLeftovers } from './leftovers.js';
 import { checkMemory, type MemoryBudget } from './memory-check.js';
 import type { Assignment, RankMessage, Task } from './messages.js';
 import { randomToken, readToken } from './token.js';
@@ -97,7 +96,6 @@ export async function launch(options: LaunchOptions): Promise<void> {
     traced: options.traced,
   }));
   observer.starting({ ranks, worldSize: placement.worldSize, threads });
-  const pids: number[] = [];
   try {
     await runGang({
       assignments,
@@ -109,15 +107,13 @@ export async function launch(options: LaunchOptions): Promise<void> {
         closeMs,
       },
       onMessage: observer.message,
-      onStart: (rank, pid) => {
-        pids.push(pid);
-        observer.started(rank, pid);
-      },
+      onStart: observer.started,
       stop,
       kill,
     });
   } finally {
-    if (writesHere) await removeLeftovers(request.output, pids);
+    // Of ranks that were killed while they wrote.
+    if (writesHere) await removeDeadTemporaries(dirname(resolve(request.output)));
   }
 }
 

@@ -1,22 +1,19 @@
 /** Many prompts in one run: files of them, sizes of their own, and a run that is killed and goes on where it was. */
 import assert from 'node:assert/strict';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { decode } from 'fast-png';
 import { fixture } from '../support/fixtures.js';
-import { eventually, Sdxl, sdxl, Workspace } from '../support/sdxl.js';
+import { killAndResume } from '../support/killed-run.js';
+import { sdxl, Workspace } from '../support/sdxl.js';
 
 const model = fixture('random-sdxl');
 const count = 20;
 let shared: Workspace;
 let env: Record<string, string>;
 
-const job = (...more: string[]): string[] => [
-  ...['run', '--model', model, '--size', '64', '--num-inference-steps', '3', '--seed', '7', '--threads', '1', '--guidance-scale', '3.0'],
-  ...more,
-];
-const names = Array.from({ length: count }, (_, index) => `x-${String(index)}.png`);
+const settings = ['--size', '64', '--num-inference-steps', '3', '--seed', '7', '--threads', '1', '--guidance-scale', '3.0'];
+const job = (...more: string[]): string[] => ['run', '--model', model, ...settings, ...more];
 
 before(async () => {
   shared = await Workspace.open();
@@ -94,51 +91,21 @@ describe('prompts from a file', () => {
   }
 });
 
-test('a run of 20 prompts that is killed at random times ends with the images of one that was not, and makes none of them twice', async (t) => {
+test('a run of 20 prompts on two ranks, killed at random times, ends with the images of one that was not, and makes none twice', async (t) => {
   await using workspace = await Workspace.open();
-  const run = (output: string): string[] => job('--prompts', shared.file('prompts.txt'), '--output', output);
-  const started = performance.now();
-  const undisturbed = await sdxl(run('whole/x.png'), { cwd: workspace.path, env });
-  const lengthMs = performance.now() - started;
-  assert.equal(undisturbed.code, 0, undisturbed.stderr);
-
-  const finished = new Map<string, number>();
-  for (let attempt = 0; attempt < 3 && finished.size < count / 2; attempt++) {
-    const killed = new Sdxl(run('out/x.png'), { cwd: workspace.path, env });
-    // Some images further than the last time, and somewhere within the next one.
-    const wanted = finished.size + 1 + Math.floor(3 * Math.random());
-    await eventually(`${String(wanted)} images`, async () => {
-      const there = await workspace.list('out').catch(() => []);
-      return there.filter((each) => each.endsWith('.png')).length >= wanted ? true : undefined;
-    });
-    await delay((Math.random() * lengthMs) / count);
-    // Launcher and rank at once: nobody is left to clear up.
-    for (const pid of [killed.pid, killed.rank(0)]) kill(pid);
-    await killed.assertNoOrphans(20_000);
-    await killed.end();
-    const there = await workspace.list('out').catch(() => []);
-    for (const name of there.filter((each) => each.endsWith('.png'))) {
-      const { mtimeMs } = await stat(workspace.file('out', name));
-      assert.equal(finished.get(name) ?? mtimeMs, mtimeMs, `${name} was made twice`);
-      finished.set(name, mtimeMs);
-      // Whole as soon as it has its name.
-      assert.deepEqual(await readFile(workspace.file('out', name)), await readFile(workspace.file('whole', name)), name);
-    }
-    t.diagnostic(`killed with ${String(finished.size)} of ${String(count)} images`);
-  }
-  assert.ok(finished.size > 0);
-  const last = await sdxl(run('out/x.png'), { cwd: workspace.path, env });
-  assert.equal(last.code, 0, last.stderr);
-  assert.equal([...last.stdout.matchAll(/\(kept\)$/gmu)].length, finished.size, last.stdout);
-  for (const name of names) {
-    assert.deepEqual(await readFile(workspace.file('out', name)), await readFile(workspace.file('whole', name)), name);
-    const { mtimeMs } = await stat(workspace.file('out', name));
-    assert.equal(finished.get(name) ?? mtimeMs, mtimeMs, `${name} was made twice`);
-  }
-  assert.deepEqual(
-    (await workspace.list('out')).filter((name) => name.endsWith('.png')),
-    [...names].sort(),
-  );
+  await cp(model, workspace.file('model'), { recursive: true });
+  await killAndResume({
+    workspace,
+    env,
+    model: workspace.file('model'),
+    args: [...settings, '-n', '2', '--prompts', shared.file('prompts.txt')],
+    count,
+    kills: 3,
+    patienceMs: 120_000,
+    report: (text) => {
+      t.diagnostic(text);
+    },
+  });
 });
 
 test('an image of other inputs is not kept, and that it is made anew is told', async () => {
@@ -157,11 +124,3 @@ test('an image of other inputs is not kept, and that it is made anew is told', a
   const third = await sdxl(job('--prompts', 'p.txt', '--no-resume'), { cwd: workspace.path, env });
   assert.doesNotMatch(third.stdout, /kept/u);
 });
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
-  }
-}

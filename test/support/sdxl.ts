@@ -84,11 +84,12 @@ export class Sdxl {
   }
 
   /** Waits until stderr matches. */
-  async until(pattern: RegExp): Promise<RegExpExecArray> {
+  async until(pattern: RegExp, withinMs = patienceMs): Promise<RegExpExecArray> {
     return await eventually(
       `${String(pattern)} on stderr`,
       () => pattern.exec(this.#stderr) ?? undefined,
       () => this.#stderr,
+      withinMs,
     );
   }
 
@@ -125,12 +126,13 @@ export async function eventually<T>(
   what: string,
   poll: () => T | undefined | Promise<T | undefined>,
   context: () => string = () => '',
+  withinMs = patienceMs,
 ): Promise<T> {
-  const deadline = Date.now() + patienceMs;
+  const deadline = Date.now() + withinMs;
   for (;;) {
     const value = await poll();
     if (value !== undefined) return value;
-    if (Date.now() > deadline) assert.fail(`no ${what} within ${String(patienceMs)} ms\n${context()}`);
+    if (Date.now() > deadline) assert.fail(`no ${what} within ${String(withinMs)} ms\n${context()}`);
     await delay(25);
   }
 }
