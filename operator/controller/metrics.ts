@@ -15,10 +15,15 @@ export interface MetricsSources {
 
 const startupSeconds = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 const imageSeconds = [0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800];
+const finishedResults = ['complete', 'failed'] as const;
+const restartReasons = ['failure', 'disruption'] as const;
+const reconcileResults = ['success', 'error', 'conflict'] as const;
 const callSeconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15];
 
 export class OperatorMetrics {
   readonly #registry = new Registry();
+  readonly #jobs: MetricsSources['jobs'];
+  readonly #namespaces = new Set<string>();
   readonly #finished: Counter<'namespace' | 'result'>;
   readonly #restarts: Counter<'namespace' | 'reason'>;
   readonly #startup: Histogram<'namespace'>;
@@ -31,6 +36,7 @@ export class OperatorMetrics {
   readonly #callSeconds: Histogram<'verb'>;
 
   constructor(sources: MetricsSources) {
+    this.#jobs = sources.jobs;
     const registers = [this.#registry];
     const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
       new Counter({ name, help, labelNames: [...labelNames], registers });
@@ -48,6 +54,7 @@ export class OperatorMetrics {
     this.#watchRestarts = counter('sdxl_operator_watch_restarts_total', 'Watches that ended, by reason', ['resource', 'reason']);
     this.#calls = counter('sdxl_operator_api_requests_total', 'Calls of the API server; code 0: no answer', ['verb', 'resource', 'code']);
     this.#callSeconds = histogram('sdxl_operator_api_request_seconds', 'Duration of calls of the API server', callSeconds, ['verb']);
+    for (const result of reconcileResults) this.#reconciles.inc({ result }, 0);
     this.#atScrape(sources);
   }
 
@@ -56,10 +63,11 @@ export class OperatorMetrics {
   }
 
   async text(): Promise<string> {
+    for (const { metadata } of this.#jobs()) this.#startAtZero(metadata.namespace);
     return this.#registry.metrics();
   }
 
-  reconciled(result: 'success' | 'error' | 'conflict', seconds: number): void {
+  reconciled(result: (typeof reconcileResults)[number], seconds: number): void {
     this.#reconciles.inc({ result });
     this.#reconcileSeconds.observe(seconds);
   }
@@ -78,6 +86,7 @@ export class OperatorMetrics {
   }
 
   happened(namespace: string, fact: Fact): void {
+    this.#startAtZero(namespace);
     switch (fact.type) {
       case 'finished':
         this.#finished.inc({ namespace, result: fact.result });
@@ -90,6 +99,16 @@ export class OperatorMetrics {
         this.#startup.observe({ namespace }, fact.seconds);
         break;
     }
+  }
+
+  /** A counter that is first seen at 1 has not grown: `increase` and `rate` would miss the first of each namespace. */
+  #startAtZero(namespace: string): void {
+    if (this.#namespaces.has(namespace)) return;
+    this.#namespaces.add(namespace);
+    for (const result of finishedResults) this.#finished.inc({ namespace, result }, 0);
+    for (const reason of restartReasons) this.#restarts.inc({ namespace, reason }, 0);
+    this.#startup.zero({ namespace });
+    this.#latency.zero({ namespace });
   }
 
   #atScrape({ jobs, queueDepth, isLeader, watches, version }: MetricsSources): void {
@@ -156,6 +175,19 @@ export class OperatorMetrics {
     });
     gauge('sdxl_operator_build_info', 'Version', ['version'], (made) => {
       made.set({ version }, 1);
+    });
+    gauge('process_resident_memory_bytes', 'Memory of this process', [], (made) => {
+      made.set(process.memoryUsage.rss());
+    });
+    const cpu: Counter = new Counter({
+      name: 'process_cpu_seconds_total',
+      help: 'Processor time of this process',
+      registers: [this.#registry],
+      collect: () => {
+        const { user, system } = process.cpuUsage();
+        cpu.reset();
+        cpu.inc((user + system) / 1e6);
+      },
     });
   }
 }

@@ -87,13 +87,13 @@ export class Operator {
     this.#client = new ApiClient({ ...shared, limiter: new RateLimiter(qps, qps * 2), observer, ...mayWriteForMs });
     const ofJob = ({ metadata }: KubeObject): void => {
       const name = metadata.labels?.[labelNames.jobName];
-      if (name !== undefined) this.#queue.add(`${metadata.namespace ?? ''}/${name}`);
+      if (name !== undefined) this.#changed(`${metadata.namespace ?? ''}/${name}`);
     };
     const uidOf = ({ metadata }: KubeObject): string | undefined => metadata.labels?.[labelNames.jobUid];
     this.#jobs = this.#informer(jobResource, storedJob, (job, change) => {
       const key = `${job.metadata.namespace}/${job.metadata.name}`;
       if (change === 'deleted') this.#queue.forget(key);
-      this.#queue.add(key);
+      this.#changed(key);
     });
     this.#gangs = this.#informer(resources.job, gangJob, ofJob, uidOf);
     this.#pods = this.#informer(resources.pod, gangPod, ofJob, uidOf);
@@ -187,7 +187,13 @@ export class Operator {
       ]);
     } finally {
       this.#working = false;
+      this.#queue.clear();
     }
+  }
+
+  /** Only who works on them needs to know: whoever takes over looks at every job, and nothing may have waited for it since long before. */
+  #changed(key: string): void {
+    if (this.#working) this.#queue.add(key);
   }
 
   async #reconcile(reconciler: Reconciler, key: string, signal: AbortSignal): Promise<void> {

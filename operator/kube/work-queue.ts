@@ -107,6 +107,11 @@ export class WorkQueue {
   /** Takes no more keys and forgets those that wait. */
   close(): void {
     this.#shut = true;
+    this.clear();
+  }
+
+  /** Forgets the keys that wait, and those that wait for their time. */
+  clear(): void {
     this.#waiting.clear();
     for (const { handle } of this.#timers.values()) clearTimeout(handle);
     this.#timers.clear();

@@ -10,7 +10,10 @@ const stepSeconds = [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56
 const collectiveSeconds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];
 const buildSeconds = [0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800];
 
-export type ImageResult = 'written' | 'skipped';
+const stages = ['encode', 'denoise', 'decode', 'write'];
+const imageResults = ['written', 'skipped'] as const;
+
+export type ImageResult = (typeof imageResults)[number];
 
 export class RankMetrics {
   readonly #registry = new Registry();
@@ -59,6 +62,9 @@ export class RankMetrics {
       registers: imageRegisters,
     });
     this.#progress = new Gauge({ name: 'sdxl_progress_ratio', help: "Share of the job's denoising steps that are done", registers });
+    // A series that is first seen at 1 has not grown: rates would miss the first stage and the first image.
+    for (const stage of stages) this.#stageSeconds.zero({ stage });
+    for (const result of imageResults) this.#images.inc({ result }, 0);
   }
 
   engineReady(component: string, cached: boolean, seconds: number): void {

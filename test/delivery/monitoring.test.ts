@@ -1,15 +1,15 @@
 /** Alerts and dashboards: that rules fire when they should, that every query is one, and that what they name exists. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { parse, stringify } from 'yaml';
-import { at } from '../support/manifests.js';
+import { fillIn, readDashboards, type Panel } from '../support/dashboards.js';
 import { runTool, skipWithout } from '../support/tools.js';
 
 const monitoring = 'manifests/components/monitoring';
-const dashboards = 'manifests/components/dashboards';
+const dashboards = await readDashboards();
 
 interface Rule {
   readonly alert: string;
@@ -18,15 +18,10 @@ interface Rule {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-interface Query {
-  readonly where: string;
-  readonly expr: string;
-}
-
 const rules = (
   parse(await readFile(`${monitoring}/alerts.yaml`, 'utf8')) as { groups: readonly { rules: readonly Rule[] }[] }
 ).groups.flatMap((group) => group.rules);
-const queries = await dashboardQueries();
+const queries = dashboards.flatMap(({ panels }) => panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr)));
 
 suite('promtool', { skip: skipWithout('promtool') }, () => {
   test('finds nothing wrong with the alerts', async () => {
@@ -42,7 +37,7 @@ suite('promtool', { skip: skipWithout('promtool') }, () => {
     const folder = await mkdtemp(join(tmpdir(), 'dashboards-'));
     try {
       const file = join(folder, 'rules.yaml');
-      const recorded = queries.map(({ expr }, index) => ({ record: `query:${index}`, expr: withoutVariables(expr) }));
+      const recorded = queries.map((expr, index) => ({ record: `query:${index}`, expr: fillIn(expr) }));
       await writeFile(file, stringify({ groups: [{ name: 'dashboards', rules: recorded }] }));
       assert.match(await runTool('promtool', ['check', 'rules', file]), new RegExp(`${queries.length} rules found`, 'u'));
     } finally {
@@ -74,42 +69,21 @@ test('every alert has a severity and says what to do', async () => {
   }
 });
 
-test('panels have a title, a description, a place of their own and queries', async () => {
-  for (const file of await dashboardFiles()) {
-    const dashboard = JSON.parse(await readFile(file, 'utf8')) as { uid: string; panels: readonly unknown[] };
-    const places = new Set<string>();
-    const ids = new Set<unknown>();
-    for (const panel of dashboard.panels) {
-      ids.add(at(panel, 'id'));
-      const { x, y, w } = at(panel, 'gridPos') as { x: number; y: number; w: number };
-      assert.ok(x + w <= 24, `${file}: ${String(at(panel, 'title'))} is wider than the page`);
-      places.add(`${x} ${y}`);
-      if (at(panel, 'type') === 'row') continue;
-      for (const field of ['title', 'description']) assert.notEqual(at(panel, field) ?? '', '', `${file}: a panel has no ${field}`);
-      assert.ok((at(panel, 'targets') as readonly unknown[]).length > 0, `${file}: ${String(at(panel, 'title'))} has no query`);
+test('panels have a title, a description, a place of their own and queries', () => {
+  for (const { file, panels } of dashboards) {
+    assert.equal(new Set(panels.map(({ id }) => id)).size, panels.length, `${file}: two panels have one number`);
+    for (const panel of panels) {
+      const where = `${file}: ${panel.title}`;
+      assert.ok(panel.gridPos.x + panel.gridPos.w <= 24, `${where} is wider than the page`);
+      for (const other of panels) assert.ok(other === panel || !overlaps(panel, other), `${where} lies on ${other.title}`);
+      assert.notEqual(panel.title, '');
+      if (panel.type === 'row') continue;
+      assert.notEqual(panel.description ?? '', '', `${where} has no description`);
+      assert.ok((panel.targets ?? []).length > 0, `${where} has no query`);
     }
-    assert.equal(ids.size, dashboard.panels.length, `${file}: two panels have one number`);
-    assert.equal(places.size, dashboard.panels.length, `${file}: two panels are in one place`);
   }
 });
 
-async function dashboardFiles(): Promise<readonly string[]> {
-  return (await readdir(dashboards)).filter((name) => name.endsWith('.json')).map((name) => join(dashboards, name));
-}
-
-async function dashboardQueries(): Promise<readonly Query[]> {
-  const found: Query[] = [];
-  for (const file of await dashboardFiles()) {
-    const { panels } = JSON.parse(await readFile(file, 'utf8')) as { panels: readonly unknown[] };
-    for (const panel of panels) {
-      const targets = (at(panel, 'targets') ?? []) as readonly { expr: string }[];
-      for (const { expr } of targets) found.push({ where: `${file}: ${String(at(panel, 'title'))}`, expr });
-    }
-  }
-  return found;
-}
-
-/** A query as Grafana sends it. */
-function withoutVariables(expr: string): string {
-  return expr.replaceAll('$__rate_interval', '5m').replaceAll('$__range', '1h').replaceAll(/\$\w+/gu, '.*');
+function overlaps({ gridPos: one }: Panel, { gridPos: other }: Panel): boolean {
+  return one.x < other.x + other.w && other.x < one.x + one.w && one.y < other.y + other.h && other.y < one.y + one.h;
 }

@@ -1,6 +1,6 @@
 /** What users of a cluster look at: which jobs there are, how far they are, how long an image takes and what the ranks spend their time on. */
 import { MappingType, RowBuilder, type DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
-import { dashboard, lines, number, table } from './panels.js';
+import { dashboard, lines, number, table, unnamed } from './panels.js';
 
 const jobs = 'namespace=~"$namespace", job=~"$job"';
 const all = 'namespace=~"$namespace"';
@@ -14,6 +14,13 @@ const quantile = (q: number, metric: string): string =>
 /** Mean of a histogram of the ranks. */
 const mean = (metric: string, by: string): string =>
   `sum by (${by}) (rate(${metric}_sum{${jobs}}[$__rate_interval])) / sum by (${by}) (rate(${metric}_count{${jobs}}[$__rate_interval]))`;
+
+/** Engines are there once a rank, before the first scrape as a rule: their mean is that of all, not of those since the last scrape. */
+const meanOfAll = (metric: string, by: string): string =>
+  `sum by (${by}) (${metric}_sum{${jobs}}) / sum by (${by}) (${metric}_count{${jobs}})`;
+
+const byRank = 'namespace, job, rank';
+const rank = '{{namespace}}/{{job}} rank {{rank}}';
 
 const state = [
   `sdxl_job_condition{${jobs}, type="GangReady"}`,
@@ -43,14 +50,14 @@ export function jobsDashboard(): DashboardBuilder {
     .withPanel(number('Failed', `sum(${condition('Failed')})`, { description: 'Failed jobs that are still there.' }))
     .withPanel(
       number('Images', `sum(increase(sdxl_job_image_latency_seconds_count{${all}}[$__range]))`, {
-        description: 'Images written in the time shown.',
+        description: 'Images of jobs that were completed in the time shown.',
       }).decimals(0),
     )
     .withPanel(
       table(
         'Jobs',
         {
-          '': `max by (namespace, job, size, ranks, pods, backend) (sdxl_job_info{${jobs}})`,
+          [unnamed]: `max by (namespace, job, size, ranks, pods, backend) (sdxl_job_info{${jobs}})`,
           state: `max by (namespace, job) (${state})`,
           progress: `max by (namespace, job) (sdxl_job_progress_ratio{${jobs}})`,
           'last heard of': `1000 * max by (namespace, job) (sdxl_job_heartbeat_timestamp_seconds{${jobs}})`,
@@ -63,7 +70,6 @@ export function jobsDashboard(): DashboardBuilder {
           { id: 'max', value: 1 },
         ])
         .overrideByName('last heard of', [{ id: 'unit', value: 'dateTimeFromNow' }])
-        .overrideByName('', [{ id: 'custom.hidden', value: true }])
         .overrideByName('state', [
           {
             id: 'mappings',
@@ -123,7 +129,7 @@ export function jobsDashboard(): DashboardBuilder {
     .withPanel(
       lines(
         'Denoising step by rank',
-        { '{{job}} rank {{rank}}': mean('sdxl_step_seconds', 'job, rank') },
+        { [rank]: mean('sdxl_step_seconds', byRank) },
         {
           description:
             'Mean duration of a step, exchanges included. A rank that computes slowly makes all of them slow: see its exchanges.',
@@ -133,10 +139,8 @@ export function jobsDashboard(): DashboardBuilder {
     )
     .withPanel(
       lines(
-        'Share of exchanges in a step',
-        {
-          '{{job}} rank {{rank}}': `sum by (job, rank) (rate(sdxl_collective_seconds_sum{${jobs}, operation!~"report|turn"}[$__rate_interval])) / sum by (job, rank) (rate(sdxl_step_seconds_sum{${jobs}}[$__rate_interval]))`,
-        },
+        'Share of time in exchanges',
+        { [rank]: `sum by (${byRank}) (rate(sdxl_collective_seconds_sum{${jobs}, operation!~"report|turn"}[$__rate_interval]))` },
         {
           description: 'Transfer and waiting for peers. The rank with the smallest share is the one that the others wait for.',
           unit: 'percentunit',
@@ -167,8 +171,8 @@ export function jobsDashboard(): DashboardBuilder {
     .withPanel(
       lines(
         'Engines',
-        { '{{component}}, cached: {{cached}}': mean('sdxl_engine_build_seconds', 'component, cached') },
-        { description: 'Mean time until an engine was built or found in the cache.', unit: 's' },
+        { '{{component}}, cached: {{cached}}': meanOfAll('sdxl_engine_build_seconds', 'component, cached') },
+        { description: 'Mean time until an engine was built or found in the cache, of the ranks that run.', unit: 's' },
       ),
     );
 }

@@ -7,8 +7,8 @@ const operators = 'namespace=~"$namespace"';
 const quantile = (q: number, metric: string, by: string): string =>
   `histogram_quantile(${q}, sum by (${['le', by].filter(Boolean).join(', ')}) (rate(${metric}_bucket{${operators}}[$__rate_interval])))`;
 
-/** What the kubelet tells of the operator's containers. */
-const container = `${operators}, container="operator"`;
+/** Every process may have series of that name: those of targets that are operators. */
+const ofOperators = (series: string): string => `${series} and on (namespace, pod, instance) sdxl_operator_build_info{${operators}}`;
 
 export function operatorDashboard(): DashboardBuilder {
   return dashboard(
@@ -123,15 +123,15 @@ export function operatorDashboard(): DashboardBuilder {
     .withPanel(
       lines(
         'Memory',
-        { '{{namespace}}/{{pod}}': `container_memory_working_set_bytes{${container}}` },
-        { description: 'Working set of each replica, from the kubelet.', unit: 'bytes' },
+        { '{{namespace}}/{{pod}}': ofOperators(`process_resident_memory_bytes{${operators}}`) },
+        { description: 'Resident memory of each replica.', unit: 'bytes' },
       ),
     )
     .withPanel(
       lines(
         'Processor',
-        { '{{namespace}}/{{pod}}': `rate(container_cpu_usage_seconds_total{${container}}[$__rate_interval])` },
-        { description: 'Processors in use by each replica, from the kubelet.' },
+        { '{{namespace}}/{{pod}}': ofOperators(`rate(process_cpu_seconds_total{${operators}}[$__rate_interval])`) },
+        { description: 'Processors in use by each replica.' },
       ),
     );
 }

@@ -55,12 +55,21 @@ export function number(title: string, query: string, { description, unit = 'shor
   return panel.noValue('0').targets([target]);
 }
 
+/** Name of a query of a table whose labels are shown and whose value is not. */
+export const unnamed = '';
+
 /** One row for each combination of the labels that its queries share, and a column for each query. */
 export function table(title: string, queries: Queries, { description, width = 24 }: Look): TableBuilder {
   const targets = Object.values(queries).map((query, index) =>
     new DataqueryBuilder().expr(query).datasource(datasource).refId(refId(index)).instant().format(PromQueryFormat.Table),
   );
-  const names = Object.fromEntries(Object.keys(queries).map((name, index) => [`Value #${refId(index)}`, name]));
+  const excludeByName: Record<string, boolean> = { Time: true };
+  const renameByName: Record<string, string> = {};
+  for (const [index, name] of Object.keys(queries).entries()) {
+    const column = `Value #${refId(index)}`;
+    if (name === unnamed) excludeByName[column] = true;
+    else renameByName[column] = name;
+  }
   return new TableBuilder()
     .title(title)
     .description(description)
@@ -69,7 +78,7 @@ export function table(title: string, queries: Queries, { description, width = 24
     .span(width)
     .targets(targets)
     .withTransformation({ id: 'merge', options: {} })
-    .withTransformation({ id: 'organize', options: { excludeByName: { Time: true }, renameByName: names } });
+    .withTransformation({ id: 'organize', options: { excludeByName, renameByName } });
 }
 
 /** PromQL's selector of the series that a variable's values come from, by the label whose values are offered. */

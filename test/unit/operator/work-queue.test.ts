@@ -27,6 +27,17 @@ test('a key stands in the queue once', async () => {
   assert.deepEqual(await worked(queue, 3), ['a', 'b', 'c']);
 });
 
+test('what waits is forgotten where nobody works on it any more', async () => {
+  const queue = new WorkQueue();
+  queue.add('a');
+  queue.addAfter('b', 0);
+  queue.clear();
+  await delay(5);
+  assert.equal(queue.depth, 0);
+  queue.add('c');
+  assert.deepEqual(await worked(queue, 1), ['c']);
+});
+
 test('a key added while it is worked on comes again, and never at the same time', async () => {
   const queue = new WorkQueue();
   queue.add('a');
