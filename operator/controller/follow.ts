@@ -1,6 +1,6 @@
 /** A gang that is there: what it waits for, and whether it can still succeed. */
-import { conditionOf, isTrue, podCount, timestamp, type ConditionChange, type JobStatus } from '../api/index.js';
-import { waitsFor } from './gang-state.js';
+import { conditionOf, isTrue, podCount, timestamp, type ConditionChange } from '../api/index.js';
+import { gangIdentity, waitsFor } from './gang-state.js';
 import { holds, type GangJob } from './observed.js';
 import { disrupted, hung, restart, stallLimitMs } from './outcome.js';
 import { disruptionOf, isDisrupted, isEnded, isLost, judgeGang, lostPodMs } from './pod-end.js';
@@ -35,7 +35,7 @@ export function follow(view: View, current: GangJob): Step {
   }
   const { stalledMs = 0 } = view.observed;
   if (stalledMs > stallLimitMs(job)) return restart(view, hung(view, stalledMs));
-  if (isEnding(view, current)) return ending(view, current);
+  if (isEnding(view, current)) return ending(view);
   return settle(view, current, attempt, now);
 }
 
@@ -48,7 +48,7 @@ function isEnding({ pods }: View, current: GangJob): boolean {
 }
 
 /** A pod failed or is taken away. The gang is judged when all its pods have ended: the culprit is often not the first to be seen. */
-function ending(view: View, current: GangJob): Step {
+function ending(view: View): Step {
   const { job, pods, now, attempt } = view;
   const open = pods.filter((pod) => !isEnded(pod) && !isLost(pod, now));
   const since = conditionOf(view.job.status, 'FailureTarget');
@@ -61,7 +61,7 @@ function ending(view: View, current: GangJob): Step {
   const names = open.map(({ metadata }) => metadata.name).join(', ');
   const reason = taken === undefined ? 'PodEnded' : disruptedReason;
   const status = view.status(
-    { ...gangIdentity(view, current), ...(taken === undefined ? {} : { lastFailure: taken }) },
+    { ...gangIdentity(view), ...(taken === undefined ? {} : { lastFailure: taken }) },
     {
       GangReady: { status: false, reason: 'Ended', message: 'a pod of the gang has ended' },
       FailureTarget: { status: true, reason, message: `attempt ${String(attempt)} cannot succeed` },
@@ -87,7 +87,7 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
       ? { status: true, reason: 'PodsReady', message: `${String(count)} of ${String(count)} pods are ready` }
       : { status: false, ...waiting };
   const status = view.status(
-    { ...gangIdentity(view, current), phase: ready.status || job.status.phase === 'Running' || succeeded ? 'Running' : 'Starting' },
+    { ...gangIdentity(view), phase: ready.status || job.status.phase === 'Running' || succeeded ? 'Running' : 'Starting' },
     {
       GangReady: ready,
       ...(restarts === 0 || !isTrue(job.status, 'Restarting')
@@ -115,13 +115,3 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
 }
 
 const notable = ['QuotaExceeded', 'Unschedulable', 'ClaimNotBound', 'ImagePullFailed', 'ContainerNotCreated'];
-
-/** The children of the attempt as first seen. */
-function gangIdentity({ job, pods }: View, current: GangJob): Partial<JobStatus> {
-  const known = job.status.gang?.pods ?? [];
-  const added = pods
-    .filter(({ index }) => Number.isInteger(index) && !known.some((pod) => pod.index === index))
-    .map(({ index, metadata }) => ({ index, name: metadata.name, uid: metadata.uid ?? '' }));
-  const all = [...known, ...added].sort((a, b) => a.index - b.index);
-  return { gang: { jobUid: current.metadata.uid ?? '', ...(all.length === 0 ? {} : { pods: all }) } };
-}

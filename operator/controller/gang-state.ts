@@ -1,6 +1,7 @@
-/** What a gang that has not ended is waiting for, in one reason and one sentence. */
-import type { ConditionChange } from '../api/index.js';
+/** Who a gang is, and what it is waiting for where it has not ended, in one reason and one sentence. */
+import type { ConditionChange, JobStatus } from '../api/index.js';
 import { holds, type GangJob, type GangPod } from './observed.js';
+import type { View } from './view.js';
 
 const pullReasons = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'RegistryUnavailable'];
 const createReasons = ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
@@ -49,4 +50,15 @@ function creating({ containers }: GangPod): Waiting | undefined {
 function waitingWith(containers: GangPod['containers'], reasons: readonly string[], reason: string): Waiting | undefined {
   const found = containers.find(({ waiting }) => waiting !== undefined && reasons.includes(waiting.reason))?.waiting;
   return found === undefined ? undefined : { reason, message: `${found.reason}: ${found.message}` };
+}
+
+/** The children of the attempt as first seen; nothing where its Job is gone. */
+export function gangIdentity({ job, pods, current }: View): Partial<JobStatus> {
+  if (current === undefined) return {};
+  const known = job.status.gang?.pods ?? [];
+  const added = pods
+    .filter(({ index }) => Number.isInteger(index) && !known.some((pod) => pod.index === index))
+    .map(({ index, metadata }) => ({ index, name: metadata.name, uid: metadata.uid ?? '' }));
+  const all = [...known, ...added].sort((a, b) => a.index - b.index);
+  return { gang: { jobUid: current.metadata.uid ?? '', ...(all.length === 0 ? {} : { pods: all }) } };
 }

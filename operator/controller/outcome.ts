@@ -2,6 +2,7 @@
 import { imageCount } from '../../crds/index.js';
 import { timestamp, type StoredJob } from '../api/index.js';
 import { resources } from '../kube/index.js';
+import { gangIdentity } from './gang-state.js';
 import type { GangEnd } from './pod-end.js';
 import type { Step } from './step.js';
 import { summaryOf } from './summary.js';
@@ -63,7 +64,8 @@ export function complete(view: View): Step {
   const message = `${String(numImages)} of ${String(numImages)} images are written`;
   const done = { ...job.status.progress, ...summary?.progress, done: '100%', phase: 'done', imagesDone: numImages, time: timestamp(now) };
   const status = view.status(
-    { phase: 'Complete', completionTime: timestamp(now), progress: done },
+    // Another operator may have been the one to see its pods.
+    { ...gangIdentity(view), phase: 'Complete', completionTime: timestamp(now), progress: done },
     {
       Complete: { status: true, reason: 'ImagesWritten', message },
       GangReady: { status: false, reason: 'Ended', message: 'the job has ended' },
@@ -81,10 +83,10 @@ export function complete(view: View): Step {
 
 /** The job ends without success, for good. */
 export function fail(view: View, { reason, failure }: GangEnd, prefix = ''): Step {
-  const { attempt, now } = view;
+  const { attempt, now, job } = view;
   const message = `${prefix}attempt ${String(attempt)} ended: ${describeFailure(failure)}`.slice(0, 8000);
   const status = view.status(
-    { phase: 'Failed', completionTime: timestamp(now), lastFailure: failure },
+    { ...(job.status.gang === undefined ? gangIdentity(view) : {}), phase: 'Failed', completionTime: timestamp(now), lastFailure: failure },
     {
       Failed: { status: true, reason, message },
       Stalled: { status: true, reason, message },

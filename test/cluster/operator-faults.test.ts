@@ -1,7 +1,6 @@
-/** Whatever becomes of the operator, of its calls and of its watches, a job is made once and ends as it would have. */
+/** Whatever becomes of the operator's calls and watches, and of its leader, a job is made once and ends as it would have. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { isTrue, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
 import { clusterSuite, FaultProxy, waitFor, type Fault } from '../support/cluster/index.js';
@@ -10,8 +9,6 @@ import { installCrd, openClient } from '../support/sdxl-crd.js';
 import { childrenOfOnePod, SdxlJobs } from '../support/sdxl-jobs.js';
 import { jobWith } from '../unit/crds/invalid-jobs.js';
 
-/** More than a job's life takes: the last positions show that no call was left out. */
-const positions = 40;
 const namespace = 'default';
 
 const { skip, cluster } = clusterSuite();
@@ -51,34 +48,6 @@ async function endsOnce(client: ApiClient, name: string, log: () => string): Pro
   );
   assert.deepEqual(await new SdxlJobs(cluster(), client).children(name), childrenOfOnePod);
 }
-
-test('the operator killed after each single write of a job, every position', { skip }, async (t) => {
-  const client = await server();
-  let position = 0;
-  for (let isOver = false; !isOver && position < positions;) {
-    position += 1;
-    const name = `kill-${String(position)}`;
-    await using proxy = await FaultProxy.start(cluster());
-    await using first = await OperatorProcess.start(cluster(), { server: proxy.url });
-    const state = { killed: false };
-    proxy.at(position, { isMutating: true }, 'answered', async () => {
-      state.killed = true;
-      await first.end('SIGKILL');
-    });
-    await begin(client, name);
-    await waitFor('end of the job or of the operator', async () => {
-      return state.killed || isTrue(await statusOf(client, namespace, name), 'Complete') ? true : undefined;
-    });
-    // The event of the end comes after it.
-    if (!state.killed) await delay(500);
-    isOver = !state.killed;
-    await first.end('SIGKILL');
-    await using second = await OperatorProcess.start(cluster(), { server: proxy.url });
-    await endsOnce(client, name, () => `${first.log}\n${second.log}`);
-  }
-  assert.ok(position > 8 && position < positions, String(position));
-  t.diagnostic(`${String(position - 1)} writes`);
-});
 
 const faults: readonly (readonly [string, Fault])[] = [
   ['409', { type: 'answer', status: 409, reason: 'Conflict' }],

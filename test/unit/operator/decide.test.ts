@@ -24,6 +24,17 @@ test('a new job is written down and begun', () => {
   }
 });
 
+test('a gang that ended before anybody saw it is written down with its end', () => {
+  const begun = after(job(), decideOn({ job: job() }));
+  const identity = { jobUid: 'gang-1', pods: [{ index: 0, name: 'flowers-rabbit-1-0', uid: 'pod-1-0' }] };
+  const complete = decideOn({ job: begun, gangs: [gang(1, ['Complete'])], pods: [pod(1, 0, { phase: 'Succeeded', exitCode: 0 })] });
+  assert.deepEqual([complete.status?.phase, complete.status?.gang], ['Complete', identity]);
+  const final = { code: 'MODEL_NOT_FOUND', exitCode: 3, retriable: false, message: 'there is no model' };
+  const pods = [pod(1, 0, { phase: 'Failed', exitCode: 3, words: final })];
+  const failed = decideOn({ job: begun, gangs: [gang(1, ['Failed'])], pods });
+  assert.deepEqual([failed.status?.phase, failed.status?.gang], ['Failed', identity]);
+});
+
 test('children that were not applied in time are applied again, and the status is left alone', () => {
   const begun = after(job(), decideOn({ job: job() }));
   const step = decideOn({ job: begun });
