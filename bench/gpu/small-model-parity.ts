@@ -5,22 +5,22 @@
  *     node dist/bench/gpu/small-model-parity.js --make-reference DIR              # ONNX, one rank
  *     node dist/bench/gpu/small-model-parity.js --against DIR [--backend Cuda] [-n 1] [--cfg-degree 1] [--limit 40]
  *
+ * With `--mode CorrectedAsyncGn -n 2` (and `--warmup-steps 2`) images and references are displaced, both on so many ranks.
+ *
  * Prints the PSNR of each and the least and median of all; ends with 1 where one is below the limit. Ranks are processes of this
  * machine, rank i on device i; `-n` of them are `--cfg-degree` guidance branches of n / cfg-degree bands each.
  */
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { GrpcCommunicator, SingleRank, type Communicator } from '../../runtime/collectives/index.js';
 import { psnr } from '../../runtime/image/index.js';
 import { createBackend, type BackendName } from '../../runtime/launch/backend.js';
-import { rankNodeOptions } from '../../runtime/launch/node-options.js';
 import { packageFile } from '../../runtime/package-root.js';
-import { Model, Pipeline, planComponents, type ImageRequest } from '../../runtime/pipeline/index.js';
+import { patchModes } from '../../runtime/parallel/index.js';
+import { Model, Pipeline, planComponents, type ImageRequest, type PatchTiming } from '../../runtime/pipeline/index.js';
 import { float32 } from '../../runtime/tensor/index.js';
+import { forkRanks, joinRanks } from './forked-ranks.js';
 import { packImage, unpackImage } from './packed-images.js';
 
 interface Job {
@@ -34,6 +34,8 @@ interface Job {
   readonly folder: string;
   readonly pack: boolean;
   readonly wanted: readonly string[];
+  /** Undefined: synchronous. */
+  readonly patches: PatchTiming | undefined;
 }
 
 const { values } = parseArgs({
@@ -46,6 +48,8 @@ const { values } = parseArgs({
     tactics: { type: 'string', default: '1' },
     limit: { type: 'string', default: '40' },
     only: { type: 'string' },
+    mode: { type: 'string', default: 'Synchronous' },
+    'warmup-steps': { type: 'string', default: '2' },
     rank: { type: 'string' },
   },
 });
@@ -111,16 +115,21 @@ async function main(): Promise<number> {
     ([name, { guidanceScale }]) => (cfg === 1 || guidanceScale > 1) && (values.only === undefined || name.includes(values.only)),
   );
   const names = wanted.map(([name]) => name);
+  const mode = patchModes.find((known) => known === values.mode);
+  if (mode === undefined) throw new Error(`--mode ${values.mode}: one of ${patchModes.join(', ')}`);
+  // Displaced images depend on the number of bands: so do their references.
+  const patches = mode === 'Synchronous' ? undefined : { mode, warmupSteps: Number(values['warmup-steps']) };
   if (made !== undefined) {
     await mkdir(made, { recursive: true });
-    await generate({ backend: 'Onnx', cfg: 1, patch: 1, folder: made, pack: true, wanted: names });
+    const mesh = patches === undefined ? { cfg: 1, patch: 1 } : { cfg, patch };
+    await generate({ backend: 'Onnx', ...mesh, folder: made, pack: true, wanted: names, patches });
     return 0;
   }
   const reference = against ?? '';
   const folder = await mkdtemp(join(tmpdir(), 'sdxl-parity-'));
   try {
     const began = performance.now();
-    await generate({ backend, cfg, patch, folder, pack: false, wanted: names });
+    await generate({ backend, cfg, patch, folder, pack: false, wanted: names, patches });
     const seconds = (performance.now() - began) / 1000;
     const decibels: number[] = [];
     console.log(`\n   dB  image`);
@@ -136,7 +145,7 @@ async function main(): Promise<number> {
     const [least = Number.NaN, median = Number.NaN] = [sorted[0], sorted[Math.floor(sorted.length / 2)]];
     const passed = decibels.every((value) => value >= Number(limit));
     console.log(
-      `${backend}, cfg ${String(cfg)} × patch ${String(patch)}: ${String(decibels.length)} images in ${seconds.toFixed(1)} s, ` +
+      `${backend}, cfg ${String(cfg)} × patch ${String(patch)}, ${mode}: ${String(decibels.length)} images in ${seconds.toFixed(1)} s, ` +
         `least ${least.toFixed(1)} dB, median ${median.toFixed(1)} dB, limit ${limit}: ${passed ? 'passed' : 'FAILED'}`,
     );
     return passed ? 0 : 1;
@@ -148,35 +157,16 @@ async function main(): Promise<number> {
 /** Starts the ranks and waits for them; throws where one fails. */
 async function generate(job: Omit<Job, 'port' | 'tactics' | 'cache'>): Promise<void> {
   const cache = await mkdtemp(join(tmpdir(), 'sdxl-parity-cache-'));
-  const port = 29_500 + (process.pid % 1000);
-  const children = Array.from({ length: job.cfg * job.patch }, (_, rank) => {
-    const child = fork(import.meta.filename, ['--rank', String(rank)], { execArgv: [...rankNodeOptions] });
-    child.send({ ...job, port, tactics: Number(values.tactics), cache } satisfies Job);
-    return child;
-  });
   try {
-    const codes = await Promise.all(children.map(async (child) => (await once(child, 'exit')) as [number | null]));
-    if (codes.some(([code]) => code !== 0)) throw new Error(`ranks ended with ${codes.map(([code]) => String(code)).join(', ')}`);
+    await forkRanks(import.meta.filename, job.cfg * job.patch, { ...job, tactics: Number(values.tactics), cache });
   } finally {
-    for (const child of children) child.kill();
     await rm(cache, { recursive: true, force: true });
   }
 }
 
 async function serve(job: Job, rank: number): Promise<void> {
   const mesh = { cfg: job.cfg, patch: job.patch };
-  const worldSize = job.cfg * job.patch;
-  const communicator: Communicator =
-    worldSize === 1
-      ? new SingleRank()
-      : await GrpcCommunicator.open({
-          rank,
-          worldSize,
-          coordinator: { host: '127.0.0.1', port: job.port },
-          listen: { host: '127.0.0.1', port: 0 },
-          token: 'bench',
-          fingerprint: { version: '', modelDigest: '', backend: job.backend, dtype: '', mesh: '', plan: '', job: '' },
-        });
+  const communicator = await joinRanks(rank, job.cfg * job.patch, job.port, job.backend);
   await using model = await Model.open(packageFile('models/tiny-sdxl'));
   const { components } = planComponents(model, mesh, rank);
   const backend = await createBackend(job.backend, {
@@ -193,7 +183,7 @@ async function serve(job: Job, rank: number): Promise<void> {
   for (const name of job.wanted) {
     const request = all.get(name);
     if (request === undefined) throw new Error(`no request ${name}`);
-    const { image } = await pipeline.generate(request, { image: 0 });
+    const { image } = await pipeline.generate({ ...request, ...(job.patches === undefined ? {} : { patches: job.patches }) }, { image: 0 });
     if (rank !== 0) continue;
     console.log(`made ${name}`);
     const bytes = new Uint8Array(image.data.buffer, image.data.byteOffset, image.data.byteLength);

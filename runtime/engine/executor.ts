@@ -109,6 +109,9 @@ export interface DenoiseTask {
   readonly noises: readonly (Float32Array | undefined)[];
   /** Undefined: no guidance, one branch. */
   readonly guidanceScale: number | undefined;
+  /** How steps are displaced after the first `freshSteps`, at least one; undefined: all are synchronous. */
+  readonly displacement: Displacement | undefined;
+  readonly freshSteps: number;
   /** Where this rank stands: guidance branches × bands of rows. */
   readonly place: { readonly cfg: number; readonly patch: number; readonly patchIndex: number };
   /** Told of each step as it ends; `seconds` on the device. */

@@ -12,7 +12,7 @@ import { guide } from './guidance.js';
 export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): Promise<Tensor<'f32'>> {
   const { unet, mesh, patches, rank, schedule, generator, conditioning, guidance, image, observer, signal, capture } = options;
   // What is captured after each step, and the spread by which guidance is scaled back, are taken on the host.
-  const onHost = patches !== undefined || capture !== undefined || (guidance?.rescale ?? 0) > 0;
+  const onHost = capture !== undefined || (guidance?.rescale ?? 0) > 0;
   if (unet.denoise !== undefined && !onHost) return denoiseOnDevice(latents, unet.denoise.bind(unet), options);
   const run = new LinearStepRun(schedule, generator);
   const localBranches = conditioning.encoder_hidden_states.shape[0] ?? 1;

@@ -2,7 +2,7 @@
 import type { Executor } from '../engine/index.js';
 import { drawNoise, type LinearStep } from '../schedulers/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { placeInMesh } from '../parallel/index.js';
+import { displacementOf, isWarmup, placeInMesh } from '../parallel/index.js';
 import { notFinite, type DenoiseOptions } from './denoise-options.js';
 
 /** As `denoise`, by the executor's own loop. */
@@ -11,7 +11,7 @@ export async function denoiseOnDevice(
   run: NonNullable<Executor['denoise']>,
   options: DenoiseOptions,
 ): Promise<Tensor<'f32'>> {
-  const { mesh, rank, schedule, generator, conditioning, guidance, image, observer, unet, signal } = options;
+  const { mesh, patches, rank, schedule, generator, conditioning, guidance, image, observer, unet, signal } = options;
   const steps = schedule.steps.length;
   const exchanges = unet.plan.steps.filter(({ kind }) => kind === 'exchange').length;
   const { latents: denoised, badStep } = await run(
@@ -22,6 +22,8 @@ export async function denoiseOnDevice(
       coefficients: Float32Array.from(schedule.steps.flatMap(coefficientsOf)),
       noises: schedule.steps.map((step) => drawNoise(step, generator, latents.data.length)),
       guidanceScale: guidance?.scale,
+      displacement: patches === undefined || mesh.patch === 1 ? undefined : displacementOf(patches.mode),
+      freshSteps: schedule.steps.filter((_, index) => isWarmup(index, patches?.warmupSteps ?? steps)).length,
       place: { cfg: mesh.cfg, patch: mesh.patch, patchIndex: placeInMesh(mesh, rank).patchIndex },
       onStep: (index, seconds) => {
         observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds: 0, exchanges, sentBytes: 0 });

@@ -4,49 +4,80 @@
  * differs from the graph.
  */
 import { stages, type NormSource, type Operation, type OperationOf } from '../../runtime/backends/cuda/plan/operations.js';
-import type { Program, WeightForm } from '../../runtime/backends/cuda/plan/program.js';
-import { elementBytes, product, type MatrixView, type View } from '../../runtime/backends/cuda/plan/view.js';
+import type { Program, StepForm, WeightForm } from '../../runtime/backends/cuda/plan/program.js';
+import { elementBytes, memoryOrder, product, type MatrixView, type View } from '../../runtime/backends/cuda/plan/view.js';
+import { joinMoments } from '../../runtime/engine/index.js';
 import { float32, type Tensor } from '../../runtime/tensor/index.js';
 import type { WeightsDirectory } from '../../runtime/weights/index.js';
 
 /** From this rank's payloads to what each payload's `to` then holds. */
-export type Exchange = (operation: OperationOf<'collective'>, payloads: readonly Float32Array[]) => Promise<readonly Float32Array[]>;
+export type Exchange = (
+  operation: Pick<OperationOf<'collective'>, 'group' | 'payloads'>,
+  payloads: readonly Float32Array[],
+) => Promise<readonly Float32Array[]>;
+
+/** When what is sent ahead is read and has arrived: a device may do both at any time until the step ends. */
+export type Arrival = 'at once' | 'late';
 
 /** Every 2 bytes of the device's memory are one float: an f32 takes two of them and uses the first. */
 class Memory {
   readonly #program: Program;
   readonly #arena: Float32Array;
   readonly #persistent: Float32Array;
+  readonly #halves: readonly [Float32Array, Float32Array];
   readonly #others = new Map<number, Float32Array>();
 
   constructor(program: Program) {
     this.#program = program;
     this.#arena = new Float32Array(program.memory.arenaBytes / 2).fill(Number.NaN);
-    this.#persistent = new Float32Array(program.memory.persistentBytes / 2).fill(Number.NaN);
+    // What displaced steps leave to each other is zero at first: rows beyond the image's edges stay so.
+    const isDisplaced = program.displaced !== undefined;
+    this.#persistent = new Float32Array(program.memory.persistentBytes / 2).fill(isDisplaced ? 0 : Number.NaN);
+    const half = (): Float32Array => new Float32Array(program.memory.halfBytes / 2);
+    this.#halves = [half(), half()];
   }
 
   define(buffer: number, values: Float32Array): void {
     this.#others.set(buffer, values);
   }
 
+  /** The half that is read now; the other one is `next`. */
+  half: 0 | 1 = 0;
+
   read(view: View | MatrixView, index: number): number {
-    const [memory, at] = this.#place(view, index);
+    const [memory, at] = this.#place(view, index, this.half);
     return memory[at] ?? Number.NaN;
   }
 
   write(view: View | MatrixView, index: number, value: number): void {
-    const [memory, at] = this.#place(view, index);
+    const [memory, at] = this.#place(view, index, this.half);
     memory[at] = value;
+  }
+
+  writeNext(view: View, index: number, value: number): void {
+    const [memory, at] = this.#place(view, index, this.half === 0 ? 1 : 0);
+    memory[at] = value;
+  }
+
+  /** For inner loops: element `index` of the view is `values[start + index · step]`. */
+  locate(view: View | MatrixView): { readonly values: Float32Array; readonly start: number; readonly step: number } {
+    const [values, start] = this.#place(view, 0, this.half);
+    return { values, start, step: this.#place(view, 1, this.half)[1] - start };
+  }
+
+  /** Whole. */
+  values(buffer: number): Float32Array {
+    return this.#others.get(buffer) ?? new Float32Array();
   }
 
   buffer(buffer: number, index: number): number {
     return this.#others.get(buffer)?.[index] ?? Number.NaN;
   }
 
-  #place({ buffer, offset, type }: View | MatrixView, index: number): readonly [Float32Array, number] {
+  #place({ buffer, offset, type }: View | MatrixView, index: number, half: 0 | 1): readonly [Float32Array, number] {
     const place = this.#program.memory.places.get(buffer);
     if (place === undefined) return [this.#others.get(buffer) ?? new Float32Array(), offset + index];
-    const memory = place.block === 'arena' ? this.#arena : this.#persistent;
+    const memory = { arena: this.#arena, persistent: this.#persistent, halved: this.#halves[half] }[place.block];
     return [memory, place.offset / 2 + ((offset + index) * elementBytes[type]) / 2];
   }
 }
@@ -64,6 +95,12 @@ function* indices(shape: readonly number[]): Generator<readonly number[]> {
   }
 }
 
+/** Channels of images last. */
+function* inMemoryOrder({ shape, type }: View): Generator<readonly number[]> {
+  const order = memoryOrder(shape.length, type);
+  for (const sorted of indices(order.map((axis) => shape[axis] ?? 1))) yield shape.map((_, axis) => sorted[order.indexOf(axis)] ?? 0);
+}
+
 function dot(index: readonly number[], strides: readonly number[]): number {
   return index.reduce((sum, value, axis) => sum + value * (strides[axis] ?? 0), 0);
 }
@@ -72,22 +109,32 @@ export class ProgramInterpreter {
   readonly #program: Program;
   readonly #memory: Memory;
   readonly #exchange: Exchange;
+  readonly #arrival: Arrival;
+  /** What was sent ahead and has not arrived. */
+  readonly #underWay: OperationOf<'sendAhead'>[] = [];
 
-  private constructor(program: Program, exchange: Exchange) {
+  private constructor(program: Program, exchange: Exchange, arrival: Arrival) {
     this.#program = program;
     this.#memory = new Memory(program);
     this.#exchange = exchange;
+    this.#arrival = arrival;
   }
 
-  static async open(program: Program, weights: WeightsDirectory, exchange: Exchange): Promise<ProgramInterpreter> {
-    const interpreter = new ProgramInterpreter(program, exchange);
+  static async open(
+    program: Program,
+    weights: WeightsDirectory,
+    exchange: Exchange,
+    arrival: Arrival = 'at once',
+  ): Promise<ProgramInterpreter> {
+    const interpreter = new ProgramInterpreter(program, exchange, arrival);
     for (const [buffer, { weight }] of program.buffers.entries()) {
       if (weight !== undefined) interpreter.#memory.define(buffer, await deviceForm(weight, weights));
     }
     return interpreter;
   }
 
-  async run(inputs: Readonly<Record<string, Tensor>>): Promise<Readonly<Record<string, Tensor<'f32'>>>> {
+  async run(inputs: Readonly<Record<string, Tensor>>, step: StepForm = 'synchronous'): Promise<Readonly<Record<string, Tensor<'f32'>>>> {
+    this.#memory.half = step === 'synchronous' ? 0 : step;
     for (const { name, view, shape } of this.#program.inputs) {
       const data = inputs[name]?.data;
       if (data === undefined) throw new Error(`no input ${name}`);
@@ -95,7 +142,11 @@ export class ProgramInterpreter {
       let flat = 0;
       for (const index of indices(shape)) this.#memory.write(view, dot(index, view.strides), Number(data[flat++]));
     }
-    for (const stage of stages) for (const operation of this.#program.operations[stage]) await this.#execute(operation);
+    for (const stage of stages) {
+      const ofStep = step === 'synchronous' ? this.#program.operations.step : this.#program.displaced;
+      for (const operation of (stage === 'step' ? ofStep : this.#program.operations[stage]) ?? []) await this.#execute(operation);
+    }
+    for (const operation of this.#underWay.splice(0)) await this.#deliver(operation);
     return Object.fromEntries(
       this.#program.outputs.map(({ name, view, shape }) => {
         const values = [...indices(shape)].map((index) => this.#memory.read(view, dot(index, view.strides)));
@@ -199,8 +250,55 @@ export class ProgramInterpreter {
         });
         return;
       }
+      case 'sendAhead':
+        if (this.#arrival === 'late') this.#underWay.push(operation);
+        else await this.#deliver(operation);
+        return;
+      case 'joinMoments':
+        this.#joinMoments(operation);
+        return;
       default:
         operation satisfies never;
+    }
+  }
+
+  /** The peers' parts, into the other half. */
+  async #deliver({ payloads, position }: OperationOf<'sendAhead'>): Promise<void> {
+    const given = payloads.map(({ from }) =>
+      Float32Array.from(inMemoryOrder(from), (index) => this.#memory.read(from, dot(index, from.strides))),
+    );
+    const results = await this.#exchange({ group: 'patch', payloads }, given);
+    payloads.forEach(({ payload, from, to }, at) => {
+      const axis = payload.kind === 'neighbors' ? undefined : payload.kind === 'moments' ? 0 : payload.axis;
+      const size = axis === undefined ? 1 : (from.shape[axis] ?? 1);
+      let flat = 0;
+      for (const index of inMemoryOrder(to)) {
+        const value = results[at]?.[flat++] ?? Number.NaN;
+        const isOwn = axis !== undefined && Math.floor((index[axis] ?? 0) / size) === position;
+        if (!isOwn) this.#memory.writeNext(to, dot(index, to.strides), value);
+      }
+    });
+  }
+
+  #joinMoments({ own, held, ranks, position, rule, y }: OperationOf<'joinMoments'>): void {
+    const count = product(own.shape);
+    const place = (index: number): number => position * count + index;
+    const previous = Float32Array.from({ length: count }, (_, index) => this.#memory.read(held, place(index)));
+    for (let index = 0; index < count; index++) {
+      const value = this.#memory.read(own, index);
+      this.#memory.write(held, place(index), value);
+      this.#memory.writeNext(held, place(index), value);
+    }
+    const all = Float32Array.from({ length: ranks * count }, (_, index) => this.#memory.read(held, index));
+    joinMoments(all, previous, { ranks, position }, rule);
+    for (let index = 0; index < count; index += 2) {
+      const parts = Array.from(
+        { length: ranks },
+        (_, rank) => [all[rank * count + index] ?? 0, all[rank * count + index + 1] ?? 0] as const,
+      );
+      const mean = parts.reduce((sum, [value]) => sum + value, 0) / ranks;
+      this.#memory.write(y, index, mean);
+      this.#memory.write(y, index + 1, parts.reduce((sum, [value, variance]) => sum + variance + (value - mean) ** 2, 0) / ranks);
     }
   }
 
@@ -215,12 +313,13 @@ export class ProgramInterpreter {
   }
 
   #gemm({ x, y, weight, weightOffset, weightStride, bias, accumulate }: OperationOf<'gemm'>): void {
+    const { values, start, step } = this.#memory.locate(x);
+    const weights = this.#memory.values(weight);
     this.#rows(y, (row, column) => {
       let sum = accumulate ? this.#memory.read(y, row * y.stride + column) : 0;
       if (bias !== undefined) sum += this.#memory.buffer(bias, column);
-      for (let k = 0; k < x.columns; k++) {
-        sum += this.#memory.read(x, row * x.stride + k) * this.#memory.buffer(weight, weightOffset + column * weightStride + k);
-      }
+      const [from, by] = [start + row * x.stride * step, weightOffset + column * weightStride];
+      for (let k = 0; k < x.columns; k++) sum += (values[from + k * step] ?? Number.NaN) * (weights[by + k] ?? Number.NaN);
       return sum;
     });
   }
@@ -240,6 +339,9 @@ export class ProgramInterpreter {
   #conv({ x, y, weight, bias, residual, kernel, stride, padding }: OperationOf<'conv'>): void {
     const [, inputs = 0, height = 0, width = 0] = x.shape;
     const [kernelHeight, kernelWidth] = kernel;
+    const { values, start, step } = this.#memory.locate(x);
+    const channelStep = (x.strides[1] ?? 0) * step;
+    const weights = this.#memory.values(weight);
     for (const index of indices(y.shape)) {
       const [batch = 0, out = 0, row = 0, column = 0] = index;
       const at = dot(index, y.strides);
@@ -249,10 +351,10 @@ export class ProgramInterpreter {
         for (let dx = 0; dx < kernelWidth; dx++) {
           const [fromRow, fromColumn] = [row * stride - padding.top + dy, column * stride - padding.left + dx];
           if (fromRow < 0 || fromRow >= height || fromColumn < 0 || fromColumn >= width) continue;
+          const from = start + dot([batch, 0, fromRow, fromColumn], x.strides) * step;
+          const by = ((out * kernelHeight + dy) * kernelWidth + dx) * inputs;
           for (let channel = 0; channel < inputs; channel++) {
-            sum +=
-              this.#memory.read(x, dot([batch, channel, fromRow, fromColumn], x.strides)) *
-              this.#memory.buffer(weight, ((out * kernelHeight + dy) * kernelWidth + dx) * inputs + channel);
+            sum += (values[from + channel * channelStep] ?? Number.NaN) * (weights[by + channel] ?? Number.NaN);
           }
         }
       }
@@ -264,21 +366,25 @@ export class ProgramInterpreter {
     const [batch = 1, tokens = 1, channels = 1] = q.shape;
     const keys = k.shape[1] ?? 1;
     const dim = channels / heads;
-    const at = (view: View, image: number, token: number, channel: number): number =>
-      this.#memory.read(view, dot([image, token, channel], view.strides));
+    const reader = (view: View): ((image: number, token: number, channel: number) => number) => {
+      const { values, start, step } = this.#memory.locate(view);
+      const [perImage = 0, perToken = 0, perChannel = 0] = view.strides.map((stride) => stride * step);
+      return (image, token, channel) => values[start + image * perImage + token * perToken + channel * perChannel] ?? Number.NaN;
+    };
+    const [queries, known, summed] = [reader(q), reader(k), reader(v)];
     for (let image = 0; image < batch; image++) {
       for (let head = 0; head < heads; head++) {
         for (let token = 0; token < tokens; token++) {
           const scores = Array.from({ length: causal ? token + 1 : keys }, (_, key) => {
             let sum = 0;
-            for (let c = head * dim; c < (head + 1) * dim; c++) sum += at(q, image, token, c) * at(k, image, key, c);
+            for (let c = head * dim; c < (head + 1) * dim; c++) sum += queries(image, token, c) * known(image, key, c);
             return sum * scale;
           });
           const largest = Math.max(...scores);
           const weights = scores.map((score) => Math.exp(score - largest));
           const total = weights.reduce((sum, value) => sum + value, 0);
           for (let c = head * dim; c < (head + 1) * dim; c++) {
-            const sum = weights.reduce((part, value, key) => part + value * at(v, image, key, c), 0);
+            const sum = weights.reduce((part, value, key) => part + value * summed(image, key, c), 0);
             this.#memory.write(y, dot([image, token, c], y.strides), sum / total);
           }
         }

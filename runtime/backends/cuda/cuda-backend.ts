@@ -7,6 +7,7 @@ import { digest, EngineCache, engineKey, partition, type Backend, type Component
 import { printGraph } from '../../graph/index.js';
 import { packageVersion } from '../../package-root.js';
 import { CudaExecutor } from './cuda-executor.js';
+import { aheadBlocks, AheadExchanges } from './execution/ahead.js';
 import { bindOperation } from './execution/bind.js';
 import { NcclCollectives, type DeviceCollectives } from './execution/collectives.js';
 import { kernelSources, type HalfType } from './execution/kernels.js';
@@ -43,6 +44,7 @@ export class CudaBackend implements Backend {
   readonly #cache: EngineCache;
   #session: Promise<Session> | undefined;
   #nccl: Promise<{ readonly nccl: Nccl; readonly communicator: NcclCommunicator }> | undefined;
+  #ahead: Promise<AheadExchanges> | undefined;
   readonly #executors: CudaExecutor[] = [];
 
   constructor(options: CudaBackendOptions) {
@@ -95,6 +97,8 @@ export class CudaBackend implements Backend {
       weights: new WeightStore({ device, stream, kernels, weights: component.weights }),
       tactics: this.#tactics(session, timings, 1),
       collectives: await this.#collectives(component, session, half, signal),
+      position: component.patchGroup.indexOf(this.#options.communicator.rank),
+      openAhead: (given) => this.#openAhead(component, session, given),
     });
     this.#executors.push(executor);
     if (component.sizes !== undefined) await executor.warm(component.sizes, signal);
@@ -106,8 +110,13 @@ export class CudaBackend implements Backend {
     this.#session = undefined;
     const joined = await this.#nccl?.catch(() => undefined);
     // Operations that wait for a lost peer never end by themselves.
-    if (this.#options.communicator.failed.aborted) joined?.communicator.abort();
+    const ahead = await this.#ahead?.catch(() => undefined);
+    if (this.#options.communicator.failed.aborted) {
+      ahead?.abort();
+      joined?.communicator.abort();
+    }
     for (const executor of this.#executors.splice(0)) await executor.close();
+    ahead?.close();
     joined?.communicator.close();
     await session?.close();
   }
@@ -180,6 +189,17 @@ export class CudaBackend implements Backend {
     const { nccl, communicator: joined } = await this.#nccl;
     const world = Array.from({ length: communicator.worldSize }, (_, rank) => rank);
     return new NcclCollectives(nccl, joined, { rank: communicator.rank, patch: component.patchGroup, world }, half);
+  }
+
+  /** On every rank at about the same time, since splitting a communicator blocks the thread until all have come. */
+  async #openAhead(component: Component, session: Session, signal: AbortSignal | undefined): Promise<AheadExchanges> {
+    this.#ahead ??= (async () => {
+      const joined = await this.#nccl;
+      if (joined === undefined) throw new Error(`${component.graph.name} is displaced on a rank alone`);
+      await this.#options.communicator.barrier(signal);
+      return new AheadExchanges(session.device, joined.nccl, joined.communicator.split(aheadBlocks), component.patchGroup);
+    })();
+    return this.#ahead;
   }
 
   /** Rank 0 makes NCCL's id; it travels over the gang's own connections. */

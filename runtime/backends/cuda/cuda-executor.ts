@@ -10,8 +10,9 @@ import {
   type RunResult,
 } from '../../engine/index.js';
 import { SdxlError } from '../../errors/index.js';
-import type { SymbolValues } from '../../graph/index.js';
+import type { Displacement, SymbolValues } from '../../graph/index.js';
 import { float32, type Tensor } from '../../tensor/index.js';
+import type { AheadExchanges } from './execution/ahead.js';
 import type { DeviceCollectives } from './execution/collectives.js';
 import { Denoiser } from './execution/denoiser.js';
 import { DeviceProgram } from './execution/device-program.js';
@@ -24,6 +25,7 @@ import type { Stream } from './libraries/index.js';
 import type { Operation } from './plan/operations.js';
 import { describeOperation } from './plan/print.js';
 import { planProgram } from './plan/planner.js';
+import { displacedForms, type StepForm } from './plan/program.js';
 
 export interface CudaExecutorOptions {
   readonly session: Session;
@@ -34,6 +36,10 @@ export interface CudaExecutorOptions {
   readonly weights: WeightStore;
   readonly tactics: Tactics;
   readonly collectives: DeviceCollectives | undefined;
+  /** This rank's place in its patch group. */
+  readonly position: number;
+  /** What displaced steps send with. Every rank asks at the same time, the first time it needs it. */
+  readonly openAhead: (signal: AbortSignal | undefined) => Promise<AheadExchanges>;
 }
 
 /** Equal operations of a step, timed together by themselves. */
@@ -72,16 +78,25 @@ export class CudaExecutor implements Executor {
   }
 
   async run(inputs: Readonly<Record<string, Tensor>>, signal?: AbortSignal): Promise<RunResult> {
+    return this.#run(await this.#programOf(inputs, signal), 'synchronous', inputs, signal);
+  }
+
+  async #programOf(inputs: Readonly<Record<string, Tensor>>, signal?: AbortSignal, displacement?: Displacement): Promise<Sized> {
     signal?.throwIfAborted();
+    const { graph } = this.#options.component;
+    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
+    return this.#programFor(bindSymbols(graph, shapes), signal, displacement);
+  }
+
+  async #run(sized: Sized, form: StepForm, inputs: Readonly<Record<string, Tensor>>, signal: AbortSignal | undefined): Promise<RunResult> {
     const started = performance.now();
     const { session, component } = this.#options;
     const { stream, device } = session;
-    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
-    const sized = await this.#programFor(bindSymbols(component.graph, shapes), signal);
     await this.#bind(sized);
     const { program } = sized;
     for (const { name } of component.graph.inputs) program.write(name, hostData(name, inputs[name]), stream);
-    for (const stage of ['prompt', 'timestep', 'step'] as const) program.enqueue(stage, stream);
+    for (const stage of ['prompt', 'timestep', 'step'] as const) program.enqueue(stage, stream, form);
+    if (form !== 'synchronous') program.join(stream);
     for (const { name } of component.graph.outputs) program.fetch(name, stream);
     using done = device.createEvent();
     done.record(stream);
@@ -95,7 +110,7 @@ export class CudaExecutor implements Executor {
   async denoise(task: DenoiseTask, signal?: AbortSignal): Promise<DenoiseResult> {
     signal?.throwIfAborted();
     const { session, component, kernels } = this.#options;
-    const sized = await this.#programFor(denoiseSymbols(component, task), signal);
+    const sized = await this.#programFor(denoiseSymbols(component, task), signal, task.displacement);
     await this.#bind(sized);
     if (sized.denoiser?.fits(task) !== true) {
       sized.denoiser?.close();
@@ -175,15 +190,25 @@ export class CudaExecutor implements Executor {
     return milliseconds;
   }
 
-  /** @throws SdxlError JOB_INVALID: displaced patches are the ONNX backend's so far. */
-  displace(): DisplacedRuns {
-    throw new SdxlError(
-      'JOB_INVALID',
-      'backend Cuda computes patches synchronously only: set parallelism.mode to Synchronous, or backend to Onnx',
-      {
-        fields: { field: 'parallelism.mode', backend: 'Cuda' },
+  displace(displacement: Displacement): DisplacedRuns {
+    const { name } = this.plan.graph;
+    let first: Sized | undefined;
+    let turn = 0;
+    return {
+      run: async (inputs, kind, signal) => {
+        const sized = await this.#programOf(inputs, signal, displacement);
+        if (first === undefined && kind !== 'fresh') throw new Error(`the first run of an image at ${name} must be fresh`);
+        if (first !== undefined && sized !== first) throw new Error(`${name} runs at another size than before in this image`);
+        first = sized;
+        if (kind === 'fresh') turn = 0;
+        const forms = displacedForms(sized.program.program);
+        const form = kind === 'fresh' ? 'synchronous' : forms[turn++ % forms.length];
+        // What the last run sends nobody uses: no harm, and no graph of its own.
+        return this.#run(sized, form ?? 'synchronous', inputs, signal);
       },
-    );
+      // Every run waits for what it has sent.
+      end: () => Promise.resolve(),
+    };
   }
 
   async close(): Promise<void> {
@@ -199,8 +224,8 @@ export class CudaExecutor implements Executor {
     if (await sized.program.bind()) sized.denoiser?.reset();
   }
 
-  async #programFor(symbols: SymbolValues, signal: AbortSignal | undefined): Promise<Sized> {
-    const key = JSON.stringify(Object.entries(symbols).sort());
+  async #programFor(symbols: SymbolValues, signal: AbortSignal | undefined, displacement?: Displacement): Promise<Sized> {
+    const key = JSON.stringify([Object.entries(symbols).sort(), displacement]);
     const known = this.#sized.get(key);
     if (known !== undefined) {
       // Most recently used last.
@@ -208,11 +233,13 @@ export class CudaExecutor implements Executor {
       this.#sized.set(key, known);
       return known;
     }
-    const { session, component, weights, tactics, kernels, half, collectives } = this.#options;
-    const program = planProgram({ graph: component.graph, symbols, inputStages: component.inputRates });
+    const { session, component, weights, tactics, kernels, half, collectives, position, openAhead } = this.#options;
+    const displaced = displacement === undefined ? undefined : { displacement, position };
+    const program = planProgram({ graph: component.graph, symbols, inputStages: component.inputRates, displaced });
     await weights.load(program.buffers, signal);
+    const ahead = displaced === undefined ? undefined : await openAhead(signal);
     const sized: Sized = {
-      program: new DeviceProgram({ session, program, weights, tactics, kernels, half, collectives }),
+      program: new DeviceProgram({ session, program, weights, tactics, kernels, half, collectives, ahead }),
       denoiser: undefined,
     };
     this.#sized.set(key, sized);

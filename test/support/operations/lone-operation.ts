@@ -10,8 +10,8 @@ import type { BufferId, ElementType, MatrixView, View } from '../../../runtime/b
 import { bfloat16ToFloat32, float16ToFloat32, Generator, numberToFloat16 } from '../../../runtime/tensor/index.js';
 
 export type HalfType = 'f16' | 'bf16';
-/** Everything but collectives, which need peers. */
-export type ComputedOperation = Exclude<Operation, { readonly kind: 'collective' }>;
+/** Everything but what needs peers, or a step before. */
+export type ComputedOperation = Exclude<Operation, { readonly kind: 'collective' | 'sendAhead' | 'joinMoments' }>;
 
 export interface LoneOperation {
   readonly operation: ComputedOperation;
@@ -26,7 +26,7 @@ export interface LoneOperation {
 export function distinctOperations(program: Program, known = new Set<string>()): readonly LoneOperation[] {
   const groups = new Map<string, { operation: ComputedOperation; count: number }>();
   for (const operation of stages.flatMap((stage) => program.operations[stage])) {
-    if (operation.kind === 'collective') continue;
+    if (operation.kind === 'collective' || operation.kind === 'sendAhead' || operation.kind === 'joinMoments') continue;
     const key = keyOf(operation);
     const group = groups.get(key) ?? { operation, count: 0 };
     group.count++;

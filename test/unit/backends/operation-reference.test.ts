@@ -32,7 +32,8 @@ async function interpret(lone: LoneOperation, weights: WeightsDirectory): Promis
     inputs: values,
     outputs: values.filter(({ name }) => name === written),
     operations: { prompt: [], timestep: [], step: [lone.operation] },
-    memory: { places: new Map(), arenaBytes: 0, persistentBytes: 0 },
+    displaced: undefined,
+    memory: { places: new Map(), arenaBytes: 0, persistentBytes: 0, halfBytes: 0 },
   };
   const interpreter = await ProgramInterpreter.open(program, weights, noExchange);
   const inputs = Object.fromEntries(

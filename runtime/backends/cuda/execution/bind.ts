@@ -2,6 +2,7 @@
 import type { MatmulOperands, MatmulProblem, Workspace } from '../libraries/index.js';
 import type { Operation, OperationOf } from '../plan/operations.js';
 import type { View } from '../plan/view.js';
+import type { AheadExchanges } from './ahead.js';
 import type { DeviceCollectives } from './collectives.js';
 import {
   causalAttentionLaunch,
@@ -16,7 +17,7 @@ import {
 } from './kernel-launches.js';
 import type { HalfType, KernelSet } from './kernels.js';
 import { enqueueKernel, type Addresses, type KernelLaunch, type Launch } from './launch.js';
-import { applyLaunch, boundaryLaunch, statisticsLaunch, type NormScratch } from './norm-launches.js';
+import { applyLaunch, boundaryLaunch, joinLaunch, statisticsLaunch, type NormScratch } from './norm-launches.js';
 import type { Tactics } from './tactics.js';
 
 export interface BindContext {
@@ -32,6 +33,8 @@ export interface BindContext {
   readonly programmatic: boolean;
   /** Undefined on one rank, whose programs have no collectives. */
   readonly collectives: DeviceCollectives | undefined;
+  /** Of a displaced step: where the next one finds things, and what sends them there. */
+  readonly displaced?: { readonly next: Addresses; readonly ahead: AheadExchanges };
 }
 
 export async function bindOperation(operation: Operation, context: BindContext): Promise<Launch> {
@@ -83,9 +86,26 @@ export async function bindOperation(operation: Operation, context: BindContext):
       };
       return { operation, label: 'NCCL', microseconds: undefined, enqueue };
     }
+    case 'sendAhead': {
+      const { ahead, here, next } = displacedOf(operation, context);
+      const enqueue: Launch['enqueue'] = (stream) => {
+        ahead.begin(operation, here, next, stream);
+      };
+      return { operation, label: 'NCCL, ahead', microseconds: undefined, enqueue };
+    }
+    case 'joinMoments':
+      return own(operation, early(joinLaunch(kernels, addresses, displacedOf(operation, context).next, operation)));
     default:
       return operation satisfies never;
   }
+}
+
+function displacedOf(
+  { name }: Operation,
+  { displaced, addresses }: BindContext,
+): NonNullable<BindContext['displaced']> & { readonly here: Addresses } {
+  if (displaced === undefined) throw new Error(`${name} belongs to a displaced step`);
+  return { ...displaced, here: addresses };
 }
 
 function own(operation: Operation, ...launches: readonly KernelLaunch[]): Launch {

@@ -1,7 +1,8 @@
 /**
  * The denoising loop on the device. One graph holds a whole step: scaling the latents, the UNet, guidance and the sampler's step.
  * What changes from step to step (coefficients, time embeddings) lies in tables that the graph reads at a step counter, so the same
- * graph is launched for every step of every image, and the host only follows.
+ * graph is launched for every step of every image, and the host only follows. Displaced steps have a graph for each half of the memory
+ * that they leave to each other.
  */
 import type { DenoiseTask } from '../../../engine/index.js';
 import {
@@ -12,6 +13,7 @@ import {
   type KernelArgument,
   type Stream,
 } from '../libraries/index.js';
+import { displacedForms, type StepForm } from '../plan/program.js';
 import { elementBytes, type View } from '../plan/view.js';
 import type { DeviceProgram } from './device-program.js';
 import type { KernelSet } from './kernels.js';
@@ -61,7 +63,7 @@ export class Denoiser {
   readonly #badStep: bigint;
   readonly #arguments: KernelArguments[] = [];
   readonly #events: readonly Event[];
-  #graph: ExecutableGraph | undefined;
+  readonly #graphs = new Map<StepForm, ExecutableGraph>();
 
   constructor(session: Session, kernels: KernelSet, program: DeviceProgram, task: DenoiseTask) {
     this.#session = session;
@@ -97,10 +99,10 @@ export class Denoiser {
     return needed <= capacity && JSON.stringify(own) === JSON.stringify(wanted);
   }
 
-  /** The program has moved in memory: the graph is captured anew. */
+  /** The program has moved in memory: its graphs are captured anew. */
   reset(): void {
-    this.#graph?.close();
-    this.#graph = undefined;
+    for (const graph of this.#graphs.values()) graph.close();
+    this.#graphs.clear();
   }
 
   /** The latents after the last step, and the first step that was not finite. */
@@ -118,7 +120,8 @@ export class Denoiser {
     this.#upload(task, stream);
     program.enqueue('prompt', stream);
     this.#embedTimesteps(task.timesteps.length, stream);
-    this.#graph ??= this.#capture(task);
+    const forms = stepForms(steps, task.freshSteps, displacedForms(program.program));
+    const graphs = forms.map((form) => this.#graphOf(form, task));
     const [before, ...ends] = this.#events;
     if (before === undefined) throw new Error('no events');
     before.record(stream);
@@ -127,7 +130,7 @@ export class Denoiser {
     const eventOf = (index: number): Event => ends[index % ends.length] ?? before;
     for (let index = 0; index < steps + stepsAhead - 1; index++) {
       if (index < steps) {
-        this.#graph.launch(stream);
+        graphs[index]?.launch(stream);
         eventOf(index).record(stream);
       }
       const finished = index - (stepsAhead - 1);
@@ -184,13 +187,22 @@ export class Denoiser {
     }
   }
 
-  #capture(task: DenoiseTask): ExecutableGraph {
+  #graphOf(form: StepForm, task: DenoiseTask): ExecutableGraph {
+    const known = this.#graphs.get(form);
+    if (known !== undefined) return known;
+    const graph = this.#capture(form, task);
+    this.#graphs.set(form, graph);
+    return graph;
+  }
+
+  #capture(form: StepForm, task: DenoiseTask): ExecutableGraph {
     const launches = [...this.#before(task), 'network' as const, ...this.#after(task)];
     return this.#program.capture((stream) => {
       for (const launch of launches) {
-        if (launch === 'network') this.#program.enqueue('step', stream);
+        if (launch === 'network') this.#program.enqueue('step', stream, form);
         else enqueueKernel(launch, stream);
       }
+      if (form !== 'synchronous') this.#program.join(stream);
     });
   }
 
@@ -280,6 +292,14 @@ export class Denoiser {
     this.#arguments.push(kept);
     return kept;
   }
+}
+
+/** Of every step: synchronous ones first, then the displaced ones in turns. */
+function stepForms(steps: number, freshSteps: number, displaced: readonly (0 | 1)[]): readonly StepForm[] {
+  return Array.from({ length: steps }, (_, index) => {
+    const turn = displaced.length === 0 ? undefined : displaced[(index - freshSteps) % displaced.length];
+    return index < freshSteps ? 'synchronous' : (turn ?? 'synchronous');
+  });
 }
 
 function strides(view: View, axes: readonly number[]): KernelArgument[] {

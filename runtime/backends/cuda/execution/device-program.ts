@@ -10,11 +10,12 @@ import {
   type Stream,
   type Workspace,
 } from '../libraries/index.js';
-import { stages, type Stage } from '../plan/operations.js';
-import type { BufferSpec, Program, ProgramValue } from '../plan/program.js';
+import { stages, type Operation, type Stage } from '../plan/operations.js';
+import { displacedForms, type BufferSpec, type Program, type ProgramValue, type StepForm } from '../plan/program.js';
 import { buffersOf } from '../plan/memory.js';
 import { elementBytes, product } from '../plan/view.js';
-import { bindOperation } from './bind.js';
+import type { AheadExchanges } from './ahead.js';
+import { bindOperation, type BindContext } from './bind.js';
 import type { DeviceCollectives } from './collectives.js';
 import { exportLaunch, importLaunch } from './kernel-launches.js';
 import type { HalfType, KernelSet } from './kernels.js';
@@ -31,6 +32,8 @@ export interface DeviceProgramOptions {
   readonly kernels: KernelSet;
   readonly half: HalfType;
   readonly collectives: DeviceCollectives | undefined;
+  /** Where the program has displaced steps. */
+  readonly ahead?: AheadExchanges | undefined;
 }
 
 /** Host memory and device memory through which a value enters or leaves as f32 (ids as i64). */
@@ -44,13 +47,17 @@ interface Port {
 /** Attention asks for 256 bytes a call, products with split sums for a few KiB. */
 const clearedWorkspaceBytes = 4 << 20;
 
-type Bound = Readonly<Record<Stage, readonly Launch[]>>;
+type Bound = Readonly<Record<Stage, readonly Launch[]>> & { readonly displaced: readonly (readonly Launch[])[] };
 
 export class DeviceProgram {
   readonly program: Program;
+  /** Those of the first half, where there are two. */
   readonly addresses: Addresses;
+  readonly #otherHalf: Addresses;
   readonly #options: DeviceProgramOptions;
   readonly #persistent: DeviceMemory;
+  /** One after the other. */
+  readonly #halves: DeviceMemory;
   readonly #cleared: ClearedWorkspaces;
   readonly #inputs: ReadonlyMap<string, Port>;
   readonly #outputs: ReadonlyMap<string, Port>;
@@ -64,7 +71,14 @@ export class DeviceProgram {
     const { device } = session;
     this.program = program;
     this.#options = options;
-    this.#persistent = device.allocate(program.memory.persistentBytes, `values of ${program.name}`);
+    const { persistentBytes, halfBytes } = program.memory;
+    this.#persistent = device.allocate(persistentBytes, `values of ${program.name}`);
+    this.#halves = device.allocate(2 * halfBytes, `what displaced steps of ${program.name} leave to each other`);
+    if (program.displaced !== undefined) {
+      // Rows beyond the image's edges are never received: zeros stay.
+      session.stream.fill(this.#persistent.pointer, 0, persistentBytes);
+      session.stream.fill(this.#halves.pointer, 0, 2 * halfBytes);
+    }
     this.#cleared = new ClearedWorkspaces(device, clearedWorkspaceBytes);
     const views = new Map(program.inputs.map(({ view }) => [view.buffer, view]));
     this.#inputMemory = new Map(
@@ -79,7 +93,8 @@ export class DeviceProgram {
     };
     this.#inputs = new Map(program.inputs.map((value) => [value.name, port(value, value.view.type === 'half')]));
     this.#outputs = new Map(program.outputs.map((value) => [value.name, port(value, true)]));
-    this.addresses = new Addresses((buffer) => this.#addressOf(buffer));
+    this.addresses = new Addresses((buffer) => this.#addressOf(buffer, 0));
+    this.#otherHalf = new Addresses((buffer) => this.#addressOf(buffer, 1));
   }
 
   /** Binds every operation; again where the arena has moved. Returns whether it did. */
@@ -105,10 +120,11 @@ export class DeviceProgram {
       programmatic,
       collectives,
     };
-    const bound: Record<Stage, Launch[]> = { prompt: [], timestep: [], step: [] };
+    const bound: Record<Stage, Launch[]> & { displaced: Launch[][] } = { prompt: [], timestep: [], step: [], displaced: [] };
     for (const stage of stages) {
       for (const operation of program.operations[stage]) bound[stage].push(await bindOperation(operation, context));
     }
+    bound.displaced = await this.#bindDisplaced(context, bound.step);
     // Tuning may have asked for memory; the arena itself is only moved by another program.
     tactics.release();
     this.#bound = bound;
@@ -124,13 +140,21 @@ export class DeviceProgram {
     return true;
   }
 
-  launches(stage: Stage): readonly Launch[] {
+  launches(stage: Stage, form: StepForm = 'synchronous'): readonly Launch[] {
     if (this.#bound === undefined) throw new Error(`${this.program.name} was not bound`);
-    return this.#bound[stage];
+    if (stage !== 'step' || form === 'synchronous') return this.#bound[stage];
+    const launches = this.#bound.displaced[form];
+    if (launches === undefined) throw new Error(`${this.program.name} has no such displaced step`);
+    return launches;
   }
 
-  enqueue(stage: Stage, stream: Stream): void {
-    for (const launch of this.launches(stage)) launch.enqueue(stream);
+  enqueue(stage: Stage, stream: Stream, form: StepForm = 'synchronous'): void {
+    for (const launch of this.launches(stage, form)) launch.enqueue(stream);
+  }
+
+  /** Ends a displaced step: later work comes after everything that it has sent ahead. */
+  join(stream: Stream): void {
+    this.#options.ahead?.join(stream);
   }
 
   /** Captures what `enqueue` puts on the stream. The caller closes the graph. */
@@ -192,6 +216,7 @@ export class DeviceProgram {
 
   close(): void {
     this.#persistent.close();
+    this.#halves.close();
     this.#cleared.close();
     for (const memory of this.#inputMemory.values()) memory.close();
     for (const port of [...this.#inputs.values(), ...this.#outputs.values()]) {
@@ -200,7 +225,32 @@ export class DeviceProgram {
     }
   }
 
-  #addressOf(buffer: number): bigint {
+  /** Launches that touch nothing of either half are the same in all forms of the step. */
+  async #bindDisplaced(context: BindContext, synchronous: readonly Launch[]): Promise<Launch[][]> {
+    const { program, ahead } = this.#options;
+    const [forms, operations] = [displacedForms(program), program.displaced ?? []];
+    if (forms.length > 0 && ahead === undefined) throw new Error(`${program.name} has displaced steps and nothing that sends ahead`);
+    const isHalved = (operation: Operation): boolean =>
+      [...buffersOf(operation)].some((buffer) => program.memory.places.get(buffer)?.block === 'halved');
+    const known = new Map(synchronous.map((launch) => [launch.operation, launch]));
+    const bound: Launch[][] = [];
+    for (const form of forms) {
+      const [addresses, next] = form === 0 ? [this.addresses, this.#otherHalf] : [this.#otherHalf, this.addresses];
+      const displaced = ahead === undefined ? undefined : { next, ahead };
+      const launches: Launch[] = [];
+      for (const operation of operations) {
+        const shared = isHalved(operation) ? undefined : known.get(operation);
+        const launch =
+          shared ?? (await bindOperation(operation, { ...context, addresses, ...(displaced === undefined ? {} : { displaced }) }));
+        known.set(operation, launch);
+        launches.push(launch);
+      }
+      bound.push(launches);
+    }
+    return bound;
+  }
+
+  #addressOf(buffer: number, half: 0 | 1): bigint {
     const { program, weights } = this.#options;
     const spec = program.buffers[buffer];
     if (spec === undefined) throw new Error(`${program.name} has no buffer ${String(buffer)}`);
@@ -209,6 +259,8 @@ export class DeviceProgram {
     if (input !== undefined) return input.pointer;
     const place = program.memory.places.get(buffer);
     if (place === undefined) throw new Error(`buffer ${String(buffer)} of ${program.name} has no place`);
-    return (place.block === 'arena' ? this.#arena : this.#persistent.pointer) + BigInt(place.offset);
+    const offset = BigInt(place.offset);
+    if (place.block === 'halved') return this.#halves.pointer + BigInt(half * program.memory.halfBytes) + offset;
+    return (place.block === 'arena' ? this.#arena : this.#persistent.pointer) + offset;
   }
 }

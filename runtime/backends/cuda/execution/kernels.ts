@@ -11,7 +11,7 @@ const header = 'element.cuh';
 
 /** Source file → its kernels. */
 const sources = {
-  'group-norm.cu': ['groupStatistics', 'groupApply', 'boundaryRows'],
+  'group-norm.cu': ['groupStatistics', 'groupApply', 'joinMoments', 'boundaryRows'],
   'tokens.cu': [
     'layerNorm1',
     'layerNorm2',

@@ -1,7 +1,7 @@
 /** Launches of group normalisation and of what travels with it; see kernels/group-norm.cu. */
 import { KernelArguments, type KernelArgument } from '../libraries/index.js';
 import type { NormSource, OperationOf } from '../plan/operations.js';
-import type { View } from '../plan/view.js';
+import { product, type View } from '../plan/view.js';
 import type { KernelSet } from './kernels.js';
 import type { Addresses, KernelLaunch } from './launch.js';
 
@@ -161,6 +161,23 @@ export function applyLaunch(
   ]);
   const grid = [Math.ceil(pixels / chunkPixels), batch] as const;
   return { kernel: kernels.groupApply, grid, block: [threads], sharedBytes: operation.groups * 8, values };
+}
+
+/** `next`: addresses in the half of the memory that the next step reads. */
+export function joinLaunch(kernels: KernelSet, addresses: Addresses, next: Addresses, operation: OperationOf<'joinMoments'>): KernelLaunch {
+  const { own, held, ranks, position, rule, y } = operation;
+  const count = product(own.shape) / 2;
+  const values = new KernelArguments([
+    { pointer: addresses.of(own) },
+    { pointer: addresses.of(held) },
+    { pointer: next.of(held) },
+    { pointer: addresses.of(y) },
+    { i32: count },
+    { i32: ranks },
+    { i32: position },
+    { i32: rule === 'corrected' ? 1 : 0 },
+  ]);
+  return { kernel: kernels.joinMoments, grid: [Math.ceil(count / 128)], block: [128], sharedBytes: 0, values };
 }
 
 export function boundaryLaunch(kernels: KernelSet, addresses: Addresses, operation: OperationOf<'boundaryRows'>): KernelLaunch {

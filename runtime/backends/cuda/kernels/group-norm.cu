@@ -203,6 +203,37 @@ extern "C" __global__ void __launch_bounds__(512) groupApply(
   }
 }
 
+// What a displaced step makes of its own moments and the peers' of the step before (engine/join-moments.ts): y [count] of a float2 each, as is
+// `own`; held and next [ranks][count]. Own ones take their place in both: in `held` they are sent from, in `next` the next step finds them.
+extern "C" __global__ void joinMoments(const float2* own, float2* held, float2* next, float2* y, int count, int ranks, int position, int corrected) {
+  waitForPrevious();
+  const int at = blockIdx.x * blockDim.x + threadIdx.x;
+  if (at >= count) return;
+  const float2 now = own[at];
+  const float2 then = held[position * count + at];
+  // Corrected: of the step before, the whole; merged: with this rank's own of now.
+  const float2 mine = corrected ? then : now;
+  float mean = 0.0f, within = 0.0f, between = 0.0f;
+  for (int rank = 0; rank < ranks; rank++) {
+    const float2 part = rank == position ? mine : held[rank * count + at];
+    mean += part.x / ranks;
+    within += part.y / ranks;
+  }
+  for (int rank = 0; rank < ranks; rank++) {
+    const float apart = (rank == position ? mine.x : held[rank * count + at].x) - mean;
+    between += apart * apart / ranks;
+  }
+  float2 result = make_float2(mean, within + between);
+  if (corrected) {
+    const float moved = now.x - then.x;
+    const float variance = result.y + (now.y - then.y) + 2.0f * moved * (then.x - mean);
+    result = make_float2(mean + moved, variance < 0.0f ? now.y : variance);
+  }
+  y[at] = result;
+  held[position * count + at] = now;
+  next[position * count + at] = now;
+}
+
 // First and last `rows` rows: y [2][batch][rows][width][channels]. grid (width, rows · 2, batch), block channels/8.
 extern "C" __global__ void boundaryRows(
     const T* first, const T* second, i64 firstBatch, i64 firstRow, i64 firstColumn, i64 secondBatch, i64 secondRow, i64 secondColumn,

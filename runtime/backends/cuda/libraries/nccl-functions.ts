@@ -6,6 +6,8 @@ export const ncclSignatures = {
   ncclGetVersion: ['void *'],
   ncclGetUniqueId: ['void *'],
   ncclCommInitRank: ['void *', 'int', 'Bytes128', 'int'],
+  /** communicator, color, key, where the new one goes, configuration. */
+  ncclCommSplit: ['uint64_t', 'int', 'int', 'void *', 'void *'],
   ncclCommDestroy: ['uint64_t'],
   ncclCommAbort: ['uint64_t'],
   ncclCommGetAsyncError: ['uint64_t', 'void *'],
@@ -19,6 +21,27 @@ export const ncclSignatures = {
   ncclSend: ['uint64_t', 'size_t', 'int', 'int', 'uint64_t', 'uint64_t'],
   ncclRecv: ['uint64_t', 'size_t', 'int', 'int', 'uint64_t', 'uint64_t'],
 } as const satisfies Signatures;
+
+/**
+ * ncclConfig_t as of NCCL 2.18, which newer ones take with its size and version: a communicator that waits, whose kernels have at most so
+ * many blocks.
+ */
+export function ncclConfiguration(maxBlocks: number): Uint8Array {
+  const bytes = new Uint8Array(48);
+  const view = new DataView(bytes.buffer);
+  const undefinedInt = -0x80000000;
+  view.setBigUint64(0, BigInt(bytes.length), true);
+  [0xcafebeef, 21_800].forEach((word, index) => {
+    view.setUint32(8 + index * 4, word, true);
+  });
+  const [blocking, cluster, minBlocks, splitShare] = [1, undefinedInt, 1, 0];
+  [blocking, cluster, minBlocks, maxBlocks].forEach((value, index) => {
+    view.setInt32(16 + index * 4, value, true);
+  });
+  // After the name of a network, which stays null.
+  view.setInt32(40, splitShare, true);
+  return bytes;
+}
 
 export const uniqueIdBytes = 128;
 export const ncclDataType = { u8: 1, i32: 2, f16: 6, f32: 7, bf16: 9 } as const;

@@ -5,7 +5,15 @@
 import type { LibrarySearch } from './library-search.js';
 import type { DevicePointer } from './memory.js';
 import { checked, type CheckedFunctions, type NativeLibrary, type StatusFunctions } from './native-library.js';
-import { classifyNcclStatus, ncclDataType, ncclInProgress, ncclReduction, ncclSignatures, uniqueIdBytes } from './nccl-functions.js';
+import {
+  classifyNcclStatus,
+  ncclConfiguration,
+  ncclDataType,
+  ncclInProgress,
+  ncclReduction,
+  ncclSignatures,
+  uniqueIdBytes,
+} from './nccl-functions.js';
 import { check, statusError, type StatusCodes } from './status.js';
 import type { Stream } from './stream.js';
 
@@ -106,6 +114,16 @@ export class NcclCommunicator implements Disposable {
 
   receive(destination: DevicePointer, count: number, type: NcclType, peer: number, stream: Stream): void {
     this.#nccl.call.ncclRecv(destination, count, ncclDataType[type], peer, this.#handle, stream.handle);
+  }
+
+  /**
+   * Another communicator of the same ranks, whose kernels have at most so many blocks: what it does runs beside what this one does. Blocks
+   * the thread until every rank has come.
+   */
+  split(maxBlocks: number): NcclCommunicator {
+    const handle = new BigUint64Array(1);
+    this.#nccl.call.ncclCommSplit(this.#handle, 0, this.rank, handle, ncclConfiguration(maxBlocks));
+    return new NcclCommunicator(this.#nccl, handle[0] ?? 0n, this.rank, this.worldSize);
   }
 
   /** @throws SdxlError CUDA_FAILED where an operation that was enqueued has failed since. */

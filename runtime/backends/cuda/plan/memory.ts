@@ -1,6 +1,7 @@
 /**
  * Places buffers in memory from their lifetimes. Buffers that live within one stage share the arena: largest first, each at the lowest
- * offset that is free for as long as it lives. What one stage leaves to a later one, and outputs, get a place of their own.
+ * offset that is free for as long as it lives. What one stage leaves to a later one, or a displaced step to the next, and outputs, get a
+ * place of their own.
  */
 import { stages, type Operation } from './operations.js';
 import type { MemoryPlan, Program } from './program.js';
@@ -9,22 +10,32 @@ import { elementBytes, type BufferId } from './view.js';
 /** What kernels and copies may assume of every buffer's address. */
 const alignment = 256;
 
+interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
 interface Lifetime {
   readonly buffer: BufferId;
   readonly bytes: number;
-  first: number;
-  last: number;
+  readonly kept: 'once' | 'twice' | undefined;
+  /** In all stages, and in the displaced step, which runs instead of the step. */
+  span: Span | undefined;
+  displaced: Span | undefined;
   readonly stages: Set<number>;
 }
 
 export function planMemory(program: Omit<Program, 'memory'>): MemoryPlan {
   const lifetimes = lifetimesOf(program);
-  const kept = new Set(program.outputs.map(({ view }) => view.buffer));
-  const places = new Map<BufferId, { block: 'arena' | 'persistent'; offset: number }>();
-  let persistentBytes = 0;
+  const outputs = new Set(program.outputs.map(({ view }) => view.buffer));
+  const places = new Map<BufferId, { block: 'arena' | 'persistent' | 'halved'; offset: number }>();
+  let [persistentBytes, halfBytes] = [0, 0];
   const shared: Lifetime[] = [];
   for (const lifetime of lifetimes.values()) {
-    if (lifetime.stages.size === 1 && !kept.has(lifetime.buffer)) shared.push(lifetime);
+    if (lifetime.kept === 'twice') {
+      places.set(lifetime.buffer, { block: 'halved', offset: halfBytes });
+      halfBytes += lifetime.bytes;
+    } else if (lifetime.kept === undefined && lifetime.stages.size === 1 && !outputs.has(lifetime.buffer)) shared.push(lifetime);
     else {
       places.set(lifetime.buffer, { block: 'persistent', offset: persistentBytes });
       persistentBytes += lifetime.bytes;
@@ -32,9 +43,10 @@ export function planMemory(program: Omit<Program, 'memory'>): MemoryPlan {
   }
   let arenaBytes = 0;
   const placed: (Lifetime & { readonly offset: number })[] = [];
-  for (const lifetime of shared.sort((a, b) => b.bytes - a.bytes || a.first - b.first)) {
+  const start = ({ span, displaced }: Lifetime): number => (span ?? displaced)?.first ?? 0;
+  for (const lifetime of shared.sort((a, b) => b.bytes - a.bytes || start(a) - start(b))) {
     const meanwhile = placed
-      .filter((other) => other.first <= lifetime.last && lifetime.first <= other.last)
+      .filter((other) => overlap(other.span, lifetime.span) || overlap(other.displaced, lifetime.displaced))
       .sort((a, b) => a.offset - b.offset);
     let offset = 0;
     for (const other of meanwhile) {
@@ -45,27 +57,40 @@ export function planMemory(program: Omit<Program, 'memory'>): MemoryPlan {
     places.set(lifetime.buffer, { block: 'arena', offset });
     arenaBytes = Math.max(arenaBytes, offset + lifetime.bytes);
   }
-  return { places, arenaBytes, persistentBytes };
+  return { places, arenaBytes, persistentBytes, halfBytes };
+}
+
+function overlap(a: Span | undefined, b: Span | undefined): boolean {
+  return a !== undefined && b !== undefined && a.first <= b.last && b.first <= a.last;
 }
 
 /** First and last operation that touches each buffer; operations are numbered through all stages, so that stages don't overlap. */
-function lifetimesOf({ buffers, operations }: Omit<Program, 'memory'>): ReadonlyMap<BufferId, Lifetime> {
+function lifetimesOf({ buffers, operations, displaced = [] }: Omit<Program, 'memory'>): ReadonlyMap<BufferId, Lifetime> {
   const lifetimes = new Map<BufferId, Lifetime>();
   let position = 0;
-  stages.forEach((stage, stageIndex) => {
-    for (const operation of operations[stage]) {
-      for (const buffer of buffersOf(operation)) {
-        const spec = buffers[buffer];
-        if (spec?.role !== 'operation') continue;
-        const bytes = Math.ceil((spec.elements * elementBytes[spec.type]) / alignment) * alignment;
-        const lifetime = lifetimes.get(buffer) ?? { buffer, bytes, first: position, last: position, stages: new Set<number>() };
-        lifetime.last = position;
-        lifetime.stages.add(stageIndex);
-        lifetimes.set(buffer, lifetime);
-      }
-      position++;
+  const visit = (operation: Operation, stage: number, sequence: 'span' | 'displaced'): void => {
+    for (const buffer of buffersOf(operation)) {
+      const spec = buffers[buffer];
+      if (spec?.role !== 'operation') continue;
+      const bytes = Math.ceil((spec.elements * elementBytes[spec.type]) / alignment) * alignment;
+      const lifetime = lifetimes.get(buffer) ?? {
+        buffer,
+        bytes,
+        kept: spec.kept,
+        span: undefined,
+        displaced: undefined,
+        stages: new Set<number>(),
+      };
+      lifetime[sequence] = { first: lifetime[sequence]?.first ?? position, last: position };
+      lifetime.stages.add(stage);
+      lifetimes.set(buffer, lifetime);
     }
+    position++;
+  };
+  stages.forEach((stage, index) => {
+    for (const operation of operations[stage]) visit(operation, index, 'span');
   });
+  for (const operation of displaced) visit(operation, stages.indexOf('step'), 'displaced');
   return lifetimes;
 }
 

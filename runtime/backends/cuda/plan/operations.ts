@@ -3,7 +3,7 @@
  * one library call or one kernel (two for a group normalisation). The executor binds each to its buffers and tactic; the printer
  * shows them. A new kind does not compile until both handle it.
  */
-import type { CollectivePayload, CollectiveGroup, Padding } from '../../../graph/index.js';
+import type { CollectiveGroup, CollectiveLabel, CollectivePayload, MomentsRule, Padding } from '../../../graph/index.js';
 import type { BufferId, MatrixView, View } from './view.js';
 
 /**
@@ -109,12 +109,37 @@ export interface OperationKinds {
   };
   /** Each payload's `from` is dense, its `to` too. */
   collective: {
-    readonly label: string;
+    readonly label: CollectiveLabel;
     readonly group: CollectiveGroup;
     readonly ranks: number;
-    readonly payloads: readonly { readonly payload: CollectivePayload; readonly from: View; readonly to: View }[];
+    readonly payloads: readonly Move[];
+  };
+  /**
+   * Of displaced steps (plan/displace.ts): begins to send what the next step uses, beside the operations that follow. `from` is read in this
+   * step's half of the memory that steps leave to each other, peers' parts of `to` are written in the other half.
+   */
+  sendAhead: { readonly ranks: number; readonly position: number; readonly payloads: readonly Move[] };
+  /**
+   * Of displaced steps: y, f32 `[1, b, groups, 2]`, by the rule (engine/join-moments.ts) from `own`, this rank's moments of now, and `held`,
+   * `[ranks, b, groups, 2]`, those of the step before. `own` takes its place in both halves of `held`: in this one it is sent from, in the other
+   * the next step finds what it was.
+   */
+  joinMoments: {
+    readonly own: View;
+    readonly held: View;
+    readonly ranks: number;
+    readonly position: number;
+    readonly rule: Exclude<MomentsRule, 'own'>;
+    readonly y: View;
   };
 }
+/** What one payload of an exchange does. */
+export interface Move {
+  readonly payload: CollectivePayload;
+  readonly from: View;
+  readonly to: View;
+}
+
 export type OperationKind = keyof OperationKinds;
 export type PointwiseFunction = 'copy' | 'add' | 'mul' | 'affine' | 'silu' | 'gelu' | 'quickGelu';
 

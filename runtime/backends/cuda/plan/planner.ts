@@ -16,6 +16,7 @@ import {
   type SymbolValues,
   type ValueId,
 } from '../../../graph/index.js';
+import { displaceProgram, type PlanDisplacement } from './displace.js';
 import { planMemory } from './memory.js';
 import { stages, type NormSource, type Operation, type OperationOf, type Stage } from './operations.js';
 import { isAlias, isPointwiseConvolution, Patterns } from './patterns.js';
@@ -43,10 +44,14 @@ export interface PlanOptions {
   readonly inputStages: Readonly<Record<string, Stage>>;
   /** Memory for the fp32 scores of a head too wide for fused attention, of at least 128 queries; 128 MiB where not given. */
   readonly scoreBytes?: number;
+  /** How steps after the warm-up are displaced; undefined: all are synchronous. */
+  readonly displaced?: PlanDisplacement | undefined;
 }
 
 export function planProgram(options: PlanOptions): Program {
-  return new Planner(options).run();
+  const planned = new Planner(options).run();
+  const program = options.displaced === undefined ? { ...planned, displaced: undefined } : displaceProgram(planned, options.displaced);
+  return { ...program, memory: planMemory(program) };
 }
 
 const channelUnit = 8;
@@ -101,7 +106,7 @@ class Planner {
     this.#weightKeys = new Map(graph.weights.map(({ key, value }) => [value, key]));
   }
 
-  run(): Program {
+  run(): Omit<Program, 'memory' | 'displaced'> {
     const inputs = this.#graph.inputs.map(({ name, value }) => this.#input(name, value));
     this.#graph.nodes.forEach((node, position) => {
       this.#position = position;
@@ -110,8 +115,7 @@ class Planner {
       this.#emitNode(node);
     });
     const outputs = this.#graph.outputs.map(({ name, value }) => ({ name, view: this.#view(value), shape: this.#logicalShape(value) }));
-    const program = { name: this.#graph.name, buffers: this.#buffers, inputs, outputs, operations: this.#operations };
-    return { ...program, memory: planMemory(program) };
+    return { name: this.#graph.name, buffers: this.#buffers, inputs, outputs, operations: this.#operations };
   }
 
   #input(name: string, value: ValueId): ProgramValue {

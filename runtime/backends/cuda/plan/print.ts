@@ -91,7 +91,7 @@ export function describeOperation(operation: Operation): string {
 }
 
 function shapeText(operation: Operation): string {
-  if (operation.kind === 'collective') return operation.payloads.map(({ to }) => shapeOf(to)).join(' ');
+  if (operation.kind === 'collective' || operation.kind === 'sendAhead') return operation.payloads.map(({ to }) => shapeOf(to)).join(' ');
   return shapeOf(operation.y);
 }
 

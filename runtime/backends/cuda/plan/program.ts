@@ -30,6 +30,11 @@ export interface BufferSpec {
   /** What fills it: a weight once, the caller before a run, or operations. */
   readonly role: 'weight' | 'input' | 'operation';
   readonly weight?: WeightForm;
+  /**
+   * What displaced steps leave to each other. `twice`: in two halves, of which steps take turns to read one and to receive into the other.
+   * Undefined: nothing.
+   */
+  readonly kept?: 'once' | 'twice';
 }
 
 export interface ProgramValue {
@@ -45,13 +50,26 @@ export interface Program {
   readonly inputs: readonly ProgramValue[];
   readonly outputs: readonly ProgramValue[];
   readonly operations: Readonly<Record<Stage, readonly Operation[]>>;
+  /** The step after the warm-up, where patches are displaced. */
+  readonly displaced: readonly Operation[] | undefined;
   /** Where each `operation` buffer lies; see plan/memory.ts. */
   readonly memory: MemoryPlan;
 }
 
+/** The synchronous step, or the displaced one that reads this half of what steps leave to each other. */
+export type StepForm = 'synchronous' | 0 | 1;
+
+/** The displaced steps in the order in which they take turns after a synchronous one. */
+export function displacedForms({ displaced, memory }: Program): readonly (0 | 1)[] {
+  if (displaced === undefined) return [];
+  return memory.halfBytes === 0 ? [0] : [0, 1];
+}
+
 export interface MemoryPlan {
-  /** Byte offset in the arena, which stages share one after the other, or in the persistent block. */
-  readonly places: ReadonlyMap<BufferId, { readonly block: 'arena' | 'persistent'; readonly offset: number }>;
+  /** Byte offset in the arena, which stages share one after the other, in the persistent block, or in either half of the halved one. */
+  readonly places: ReadonlyMap<BufferId, { readonly block: 'arena' | 'persistent' | 'halved'; readonly offset: number }>;
   readonly arenaBytes: number;
   readonly persistentBytes: number;
+  /** Of one half. */
+  readonly halfBytes: number;
 }
