@@ -9,15 +9,17 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
-import { assemble, copies, readStages, type Stage } from '../support/containerfile.js';
+import { LibrarySearch, Nvrtc } from '../../runtime/backends/cuda/libraries/index.js';
+import { NativeLibrary } from '../../runtime/backends/cuda/libraries/native-library.js';
+import { assemble, copies, readStages, type Instruction, type Stage } from '../support/containerfile.js';
 
 const execute = promisify(execFile);
 const files = (await readdir('containers')).filter((name) => name.endsWith('.Containerfile'));
 const tracked = (await execute('git', ['ls-files'])).stdout.split('\n');
 const ignored = (await readFile('.containerignore', 'utf8')).split('\n');
 
-test('there is a recipe for the operator and for ranks on the processor', () => {
-  assert.deepEqual(files.sort(), ['operator.Containerfile', 'runtime-cpu.Containerfile']);
+test('there is a recipe for the operator, and for ranks on the processor and on GPUs', () => {
+  assert.deepEqual(files.sort(), ['operator.Containerfile', 'runtime-cpu.Containerfile', 'runtime-cuda.Containerfile']);
 });
 
 for (const file of files) {
@@ -85,6 +87,59 @@ for (const [file, check] of Object.entries(starts)) {
     }
   });
 }
+
+test('ranks on GPUs get what ranks on the processor get, and the CUDA kernels and libraries', async () => {
+  const [cpu, cuda] = await Promise.all(
+    ['runtime-cpu', 'runtime-cuda'].map((name) => readStages(join('containers', `${name}.Containerfile`))),
+  );
+  const text = (instructions: readonly Instruction[] = []): readonly string[] =>
+    instructions.filter(({ name }) => name !== 'LABEL' && name !== 'ENV').map((each) => `${each.name} ${each.arguments}`);
+  for (const stage of ['build', 'dependencies']) {
+    const [one, other] = [cpu, cuda].map((stages) => text(stages?.find(({ name }) => name === stage)?.instructions));
+    assert.deepEqual(one, other);
+  }
+  const own =
+    /^(?:COPY --from=libraries .*|WORKDIR \/opt\/nvidia|COPY runtime\/backends\/cuda\/kernels runtime\/backends\/cuda\/kernels)$/u;
+  const more = text(cuda?.at(-1)?.instructions);
+  assert.deepEqual(
+    more.filter((line) => !own.test(line)),
+    text(cpu?.at(-1)?.instructions),
+  );
+  assert.equal(more.filter((line) => own.test(line)).length, 9);
+});
+
+const wheels = process.env['SDXL_TEST_CUDA_WHEELS'] === '1' ? false : 'downloads 1.1 GB: set SDXL_TEST_CUDA_WHEELS=1';
+
+test('the CUDA libraries of the image are all that is loaded, and compile every kernel', { skip: wheels, timeout: 600_000 }, async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'image-'));
+  try {
+    const stages = await readStages('containers/runtime-cuda.Containerfile');
+    const last = stages.at(-1) as Stage;
+    const instructions = last.instructions.filter(
+      ({ name, arguments: text }) => name === 'WORKDIR' || (name === 'COPY' && text.startsWith('--from=libraries ')),
+    );
+    const root = join(folder, 'root');
+    await assemble(stages, { ...last, instructions }, root);
+    const search = new LibrarySearch({ libraryPath: join(root, 'opt/nvidia') });
+    const nvrtc = await Nvrtc.open(search);
+    const kernels = 'runtime/backends/cuda/kernels';
+    const sources = await readdir(kernels);
+    const headers = { 'element.cuh': await readFile(join(kernels, 'element.cuh'), 'utf8') };
+    for (const name of sources.filter((each) => each.endsWith('.cu'))) {
+      const source = await readFile(join(kernels, name), 'utf8');
+      for (const architecture of ['sm_80', 'sm_90a']) await nvrtc.compile({ name, source, architecture, headers });
+    }
+    for (const name of ['cublasLt', 'cudnn', 'nccl'] as const) {
+      assert.ok((await search.load(name)).path.startsWith(root), `${name} is not the image's`);
+    }
+    // The driver's library, which engines compiled at run time need, is mounted where there is a GPU.
+    for (const name of await readdir(join(root, 'opt/nvidia/cudnn/lib'))) {
+      if (!name.startsWith('libcudnn_engines_runtime_compiled')) NativeLibrary.load(join(root, 'opt/nvidia/cudnn/lib', name));
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
 
 async function sdxl(root: string, args: readonly string[]): Promise<string> {
   const options = {

@@ -1,5 +1,6 @@
 /** Containerfiles without a builder: their instructions, and the file system their last stage would have, put together from this checkout. */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, symlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -94,7 +95,7 @@ async function copy(
   if (from === 'build') place = (path) => path.replace(/^\/src\//u, '');
   else if (origin !== undefined) {
     const other = `${root}.${from}`;
-    await assemble(stages, origin, other);
+    if (!existsSync(other)) await assemble(stages, origin, other);
     place = (path) => join(other, path);
   }
   for (const source of sources) {
