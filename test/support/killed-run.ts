@@ -73,7 +73,8 @@ async function undisturbed(scene: KilledRun, options: SdxlOptions): Promise<numb
   const away = `${scene.model}-away`;
   const started = performance.now();
   const whole = new Sdxl(run(scene, 'whole/x.png'), options);
-  await whole.until(/^running$/mu, scene.patienceMs);
+  // The first image needs all networks of all ranks.
+  await whole.until(/^image 1\/\d+: .*x-0\.png/mu, scene.patienceMs);
   await rename(scene.model, away);
   const { code, stderr } = await whole.end(scene.patienceMs);
   await rename(away, scene.model);

@@ -16,6 +16,7 @@ import {
   type ValueId,
 } from '../../graph/index.js';
 import { packageVersion } from '../../package-root.js';
+import { sinusoidFrequencies } from './frequencies.js';
 import { ModelWriter, type ExternalWeight } from './model-writer.js';
 
 /** An int64 input of a lowered segment whose elements are sizes, evaluated for each run. */
@@ -28,6 +29,9 @@ export interface LoweredSegment {
   readonly model: Uint8Array;
   readonly shapeInputs: readonly ShapeInput[];
 }
+
+/** Raised when the same graph is lowered to another model; part of every engine's key. */
+export const loweringVersion = 2;
 
 const opset = 17;
 const microsoft = 'com.microsoft';
@@ -197,13 +201,8 @@ const lowerings: { readonly [Op in OpName]: LowerOp<Op> } = {
   },
   sinusoid: (l, node, [values = ''], output) => {
     const { dim, flipSinToCos, shift, maxPeriod } = node.params;
-    const half = dim / 2;
-    // In fp32 as torch does: exponent, then exp.
-    const frequencies = Array.from({ length: half }, (_, i) =>
-      Math.fround(Math.exp(Math.fround((-Math.log(maxPeriod) * i) / (half - shift)))),
-    );
     const column = l.w.node('Unsqueeze', [values, l.w.ints([1])]);
-    const angles = l.w.node('Mul', [column, l.w.floats([1, half], frequencies)]);
+    const angles = l.w.node('Mul', [column, l.w.floats([1, dim / 2], sinusoidFrequencies(dim, shift, maxPeriod))]);
     const [sin, cos] = [l.w.node('Sin', [angles]), l.w.node('Cos', [angles])];
     l.w.node('Concat', flipSinToCos ? [cos, sin] : [sin, cos], { axis: 1 }, output);
   },

@@ -17,7 +17,7 @@ import { SdxlError } from '../../errors/index.js';
 import { printGraph } from '../../graph/index.js';
 import { packageVersion } from '../../package-root.js';
 import { tensorDType } from '../../weights/index.js';
-import { lowerGraph, type ShapeInput, type WeightLocator } from './lower.js';
+import { lowerGraph, loweringVersion, type ShapeInput, type WeightLocator } from './lower.js';
 import { OnnxExecutor } from './onnx-executor.js';
 import { parseShapeInputs, serializeShapeInputs } from './shape-inputs.js';
 import { WorkerClient } from './worker-client.js';
@@ -57,6 +57,7 @@ export class OnnxBackend implements Backend {
     const fields = {
       backend: this.name,
       version: packageVersion,
+      lowering: String(loweringVersion),
       component: component.graph.name,
       graph: digest(printGraph(component.graph)),
       // Offsets and dtypes only: the weights' content is read through the engine, not built into it.
