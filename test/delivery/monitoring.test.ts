@@ -80,6 +80,8 @@ test('panels have a title, a description, a place of their own and queries', () 
       if (panel.type === 'row') continue;
       assert.notEqual(panel.description ?? '', '', `${where} has no description`);
       assert.ok((panel.targets ?? []).length > 0, `${where} has no query`);
+      // Without limits of its own a number turns red at 80.
+      if (panel.type === 'stat') assert.equal(panel.fieldConfig?.defaults.thresholds?.steps[0]?.color, 'text', where);
     }
   }
 });

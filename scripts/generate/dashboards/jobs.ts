@@ -47,7 +47,7 @@ export function jobsDashboard(): DashboardBuilder {
     )
     .withPanel(number('Suspended', `sum(${condition('Suspended')})`, { description: 'Jobs that spec.suspend holds.' }))
     .withPanel(number('Complete', `sum(${condition('Complete')})`, { description: 'Complete jobs that are still there.' }))
-    .withPanel(number('Failed', `sum(${condition('Failed')})`, { description: 'Failed jobs that are still there.' }))
+    .withPanel(number('Failed', `sum(${condition('Failed')})`, { description: 'Failed jobs that are still there.', redFrom: 1 }))
     .withPanel(
       number('Images', `sum(increase(sdxl_job_image_latency_seconds_count{${all}}[$__range]))`, {
         description: 'Images of jobs that were completed in the time shown.',
@@ -62,6 +62,7 @@ export function jobsDashboard(): DashboardBuilder {
           progress: `max by (namespace, job) (sdxl_job_progress_ratio{${jobs}})`,
           'last heard of': `1000 * max by (namespace, job) (sdxl_job_heartbeat_timestamp_seconds{${jobs}})`,
         },
+        ['namespace', 'job', 'state', 'progress', 'last heard of', 'size', 'ranks', 'pods', 'backend'],
         { description: 'Every job that is there, with what its ranks told last.' },
       )
         .overrideByName('progress', [
@@ -100,14 +101,17 @@ export function jobsDashboard(): DashboardBuilder {
       lines(
         'Finished',
         { '{{result}}': `sum by (result) (increase(sdxl_jobs_finished_total{${all}}[$__rate_interval]))` },
-        { description: 'Jobs that ended, by how.', width: 6 },
+        { description: 'Jobs that ended in the last minutes, by how.', width: 6 },
       ),
     )
     .withPanel(
       lines(
         'Restarts',
         { '{{reason}}': `sum by (reason) (increase(sdxl_job_restarts_total{${all}}[$__rate_interval]))` },
-        { description: 'Gangs started again: after a failure of a rank, or after the cluster took a pod away.', width: 6 },
+        {
+          description: 'Gangs started again in the last minutes: after a failure of a rank, or after the cluster took a pod away.',
+          width: 6,
+        },
       ),
     )
     .withRow(new RowBuilder('Latency'))

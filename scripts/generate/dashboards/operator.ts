@@ -33,12 +33,14 @@ export function operatorDashboard(): DashboardBuilder {
     .withPanel(
       number('Errors', `sum(increase(sdxl_operator_reconcile_total{${operators}, result="error"}[$__range]))`, {
         description: 'Reconciliations that failed in the time shown.',
+        redFrom: 1,
       }).decimals(0),
     )
     .withPanel(
       number('Oldest watch', `max(time() - sdxl_operator_watch_last_event_timestamp_seconds{${operators}})`, {
         description: 'How long the most silent watch has heard nothing, bookmarks included.',
         unit: 's',
+        redFrom: 300,
       }),
     )
     .withPanel(
@@ -117,7 +119,7 @@ export function operatorDashboard(): DashboardBuilder {
         {
           '{{resource}}: {{reason}}': `sum by (resource, reason) (increase(sdxl_operator_watch_restarts_total{${operators}}[$__rate_interval]))`,
         },
-        { description: 'By why. API servers end each watch after some minutes: that is no fault.' },
+        { description: 'In the last minutes, by why. API servers end each watch after some minutes: that is no fault.' },
       ),
     )
     .withPanel(

@@ -11,9 +11,12 @@ import {
   DashboardCursorSync,
   DatasourceVariableBuilder,
   QueryVariableBuilder,
+  ThresholdsConfigBuilder,
+  ThresholdsMode,
   VariableRefresh,
   VariableSort,
   type Dashboard,
+  type Threshold,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
 import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/stat';
@@ -29,6 +32,11 @@ interface Look {
   readonly unit?: string;
   /** In grid columns of 24. */
   readonly width?: number;
+}
+
+interface NumberLook extends Look {
+  /** From here on the number is red. Grafana's own limit, where none is set, is 80. */
+  readonly redFrom?: number;
 }
 
 /** PromQL by legend; a legend may name labels as `{{rank}}`. */
@@ -49,17 +57,22 @@ export function lines(title: string, queries: Queries, { description, unit = 'sh
   return panel.targets(targets(queries));
 }
 
-export function number(title: string, query: string, { description, unit = 'short', width = 4 }: Look): StatBuilder {
+export function number(title: string, query: string, { description, unit = 'short', width = 4, redFrom }: NumberLook): StatBuilder {
+  const steps: Threshold[] = [{ value: null, color: 'text' }];
+  if (redFrom !== undefined) steps.push({ value: redFrom, color: 'red' });
   const target = new DataqueryBuilder().expr(query).datasource(datasource).refId('A').instant();
   const panel = new StatBuilder().title(title).description(description).datasource(datasource).unit(unit).height(4).span(width);
-  return panel.noValue('0').targets([target]);
+  return panel.thresholds(new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(steps)).noValue('0').targets([target]);
 }
 
 /** Name of a query of a table whose labels are shown and whose value is not. */
 export const unnamed = '';
 
-/** One row for each combination of the labels that its queries share, and a column for each query. */
-export function table(title: string, queries: Queries, { description, width = 24 }: Look): TableBuilder {
+/**
+ * One row for each combination of the labels that its queries share, and a column for each query.
+ * @param columns names of labels and queries, in the order in which they stand
+ */
+export function table(title: string, queries: Queries, columns: readonly string[], { description, width = 24 }: Look): TableBuilder {
   const targets = Object.values(queries).map((query, index) =>
     new DataqueryBuilder().expr(query).datasource(datasource).refId(refId(index)).instant().format(PromQueryFormat.Table),
   );
@@ -70,6 +83,8 @@ export function table(title: string, queries: Queries, { description, width = 24
     if (name === unnamed) excludeByName[column] = true;
     else renameByName[column] = name;
   }
+  const fieldOf = (name: string): string => Object.keys(renameByName).find((field) => renameByName[field] === name) ?? name;
+  const indexByName = Object.fromEntries(columns.map((name, index) => [fieldOf(name), index]));
   return new TableBuilder()
     .title(title)
     .description(description)
@@ -78,7 +93,7 @@ export function table(title: string, queries: Queries, { description, width = 24
     .span(width)
     .targets(targets)
     .withTransformation({ id: 'merge', options: {} })
-    .withTransformation({ id: 'organize', options: { excludeByName, renameByName } });
+    .withTransformation({ id: 'organize', options: { excludeByName, indexByName, renameByName } });
 }
 
 /** PromQL's selector of the series that a variable's values come from, by the label whose values are offered. */
