@@ -93,9 +93,10 @@ export class ProgressWatch {
     const current = jobs.get(`${namespace}/${name}`);
     if (current?.metadata.uid !== job.metadata.uid || !isRunning(current)) return;
     const { time, ...before } = current.status.progress ?? {};
-    if (JSON.stringify(sorted(before)) === JSON.stringify(sorted(progress)) || !client.limiter.hasRoom) return;
+    const next = onward(before, progress);
+    if (JSON.stringify(sorted(before)) === JSON.stringify(sorted(next)) || !client.limiter.hasRoom) return;
     const { resourceVersion } = current.metadata;
-    const object = { metadata: { name, namespace, resourceVersion }, status: { progress: { ...progress, time: timestamp(new Date()) } } };
+    const object = { metadata: { name, namespace, resourceVersion }, status: { progress: { ...next, time: timestamp(new Date()) } } };
     try {
       jobs.absorb(await client.apply(jobResource, object, { subresource: 'status', fieldManager, signal }));
     } catch (error) {
@@ -103,6 +104,17 @@ export class ProgressWatch {
       if (!(error instanceof ApiError && (error.isConflict || error.isNotFound))) throw error;
     }
   }
+}
+
+/**
+ * What is told of a job never goes back: a gang that is started again keeps the images that are complete, and says so only once it has looked at them.
+ * Phase, step and latencies are those of the gang that runs.
+ */
+export function onward(before: JobProgress, heard: JobProgress): JobProgress {
+  const percent = (done: string | undefined): number => Number.parseInt(done ?? '0', 10);
+  const done = percent(before.done) > percent(heard.done) ? before.done : heard.done;
+  const imagesDone = Math.max(before.imagesDone ?? 0, heard.imagesDone ?? 0);
+  return { ...heard, ...(done === undefined ? {} : { done }), imagesDone };
 }
 
 function isRunning({ status, metadata }: StoredJob): boolean {

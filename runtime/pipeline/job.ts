@@ -129,7 +129,10 @@ async function writeOne(
     dtype: backend.dtype,
     latencySeconds: { ...generated.stages },
   };
-  await writeImage(path, generated.image, { ...parametersOf(request, options), details }, signal === undefined ? {} : { signal });
+  // A gang that was given up, on a node that nobody hears, may still run: what either has completed the other leaves as it is.
+  if (options.resume && (await compareRecord(path, request, options)) === 'same') {
+    observer({ type: 'warning', message: `${path} was completed by another run of this job meanwhile, and stays as it is` });
+  } else await writeImage(path, generated.image, { ...parametersOf(request, options), details }, signal === undefined ? {} : { signal });
   const seconds = (performance.now() - started) / 1000;
   observer({ type: 'stage-ended', image, stage: 'write', seconds });
   return seconds;
@@ -152,17 +155,27 @@ function parametersOf(request: ImageRequest, { model, modelDigest, mesh }: JobOp
   };
 }
 
-/** Complete is an image whose record describes this very file and these very parameters. What else lies there is replaced, and that is told. */
+/** Whether the image is there already. What else lies there is replaced, and that is told. */
 async function isComplete(job: JobRequest, image: number, options: JobOptions): Promise<boolean> {
-  const request = requestOf(job, image);
-  const record = await readRecord(imagePath(job, image));
-  if (record === undefined) return false;
-  const wanted = parametersAsJson(parametersOf(request, options));
-  const differs = Object.keys(wanted).find((field) => !isDeepStrictEqual(record[field], wanted[field])) ?? addedField(record, wanted);
-  if (differs === undefined) return true;
-  const message = `${imagePath(job, image)} was made from other inputs (${differs}) and is made anew: take another output to keep both`;
+  const path = imagePath(job, image);
+  const found = await compareRecord(path, requestOf(job, image), options);
+  if (found === undefined || found === 'same') return found === 'same';
+  const message = `${path} was made from other inputs (${found.differs}) and is made anew: take another output to keep both`;
   options.observer({ type: 'warning', message });
   return false;
+}
+
+/** `same`: the record describes this very file and these very parameters. Undefined: there is no whole image. */
+async function compareRecord(
+  path: string,
+  request: ImageRequest,
+  options: JobOptions,
+): Promise<'same' | { readonly differs: string } | undefined> {
+  const record = await readRecord(path);
+  if (record === undefined) return undefined;
+  const wanted = parametersAsJson(parametersOf(request, options));
+  const differs = Object.keys(wanted).find((field) => !isDeepStrictEqual(record[field], wanted[field])) ?? addedField(record, wanted);
+  return differs === undefined ? 'same' : { differs };
 }
 
 /** A parameter of the recorded image that this request leaves out, such as a negative prompt. */

@@ -1,143 +1,109 @@
 /**
- * Faults of a running gang, with the runtime and its small model: ranks that die or hang, pods that are evicted, nodes that are lost. Each time the
- * gang is started again as a whole, the culprit is named, what is written stays, and the job ends as it would have.
+ * Faults of a running gang, with the runtime and its small model: ranks and launchers that die or hang, a job that is suspended. Each time the gang is
+ * started again as a whole, the culprit is named, what is written stays, and the job ends as it would have.
  */
 import assert from 'node:assert/strict';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { CoreV1Api, type V1Pod } from '@kubernetes/client-node';
-import { decode } from 'fast-png';
 import { conditionOf, isTrue, type JobStatus } from '../../operator/api/index.js';
-import { clusterSuite, waitFor } from '../support/cluster/index.js';
-import { hasEnded, isReady } from '../support/cluster/pods.js';
+import { packageFile } from '../../runtime/package-root.js';
+import { clusterSuite } from '../support/cluster/index.js';
+import { counted, FaultedJobs, ranksIn } from '../support/faulted-jobs.js';
+import { JobHistory } from '../support/job-history.js';
 import { OperatorProcess } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
 import { sdxlImages } from '../support/sdxl-images.js';
-import { SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
+import { SdxlJobs } from '../support/sdxl-jobs.js';
+import { sdxl, Workspace } from '../support/sdxl.js';
 
-/** Two nodes for most tests, two for the test that takes one of them away, one that is too small for two pods. */
-const pools = ['steady', 'steady', 'shaky', 'shaky', 'small'];
-const { skip, cluster } = clusterSuite({ nodes: pools.map((pool) => ({ images: sdxlImages, labels: { pool } })) });
-/** Of a pod that leaves no room for another on its node. */
-const large = { requests: { cpu: '40' } };
-
-const images = 3;
-/** Long enough that a fault after the first image comes well before the last. */
-const spec = {
-  height: 256,
-  width: 256,
-  numInferenceSteps: 12,
-  numImages: images,
-  seed: 2,
-  output: { path: 'output.png' },
-  failurePolicy: { backoffSeconds: 0 },
-};
-const onePod = { parallelism: { patchDegree: 2 }, pods: { nodeSelector: { pool: 'steady' } } };
-const twoPods = { parallelism: { patchDegree: 2, ranksPerPod: 1 }, pods: { nodeSelector: { pool: 'steady' } } };
+const { skip, cluster } = clusterSuite({ nodes: [1, 2].map(() => ({ images: sdxlImages, labels: { pool: 'steady' } })) });
+const onePod = ranksIn(1, 'steady');
+const twoPods = ranksIn(2, 'steady');
 
 let operator: OperatorProcess;
 let jobs: SdxlJobs;
-
-async function start(name: string, more: Fields): Promise<string> {
-  return await jobs.create(name, { ...spec, ...more });
-}
-
-/** Resolves with the first image's identity as soon as it is there: by then the gang denoises the second. */
-async function firstImage(folder: string): Promise<bigint> {
-  return await waitFor('first image', async () => (await stat(join(folder, 'output-0.png'), { bigint: true })).ino, {
-    timeoutMs: 240_000,
-    intervalMs: 20,
-    context: () => operator.log,
-  });
-}
-
-/** Waits for the job's end: every image is there and whole, and those of `kept` are the files they were. */
-async function completes(name: string, folder: string, kept?: bigint): Promise<JobStatus> {
-  const status = await jobs.completed(name);
-  const expected = Array.from({ length: images }, (_, index) => [`output-${String(index)}.json`, `output-${String(index)}.png`]).flat();
-  assert.deepEqual((await readdir(folder)).sort(), expected);
-  for (const file of expected.filter((each) => each.endsWith('.png'))) {
-    const { width, height } = decode(await readFile(join(folder, file)), { checkCrc: true });
-    assert.deepEqual([width, height], [256, 256]);
-  }
-  if (kept !== undefined) assert.equal((await stat(join(folder, 'output-0.png'), { bigint: true })).ino, kept, 'written twice');
-  return status;
-}
-
-function counted({ attempt, restarts, disruptions }: JobStatus): object {
-  return { attempt, restarts, disruptions };
-}
-
-async function kill(name: string, attempt: number, index: number, rank: number, signal: NodeJS.Signals): Promise<V1Pod> {
-  const ranksPerPod = name.startsWith('pods-') ? 1 : 2;
-  const pod = await jobs.pod(name, attempt, index, 'start', ({ status }) => status?.phase === 'Running');
-  const { ranks } = await jobs.processes(pod, ranksPerPod);
-  process.kill(ranks[rank] ?? 0, signal);
-  return pod;
-}
+let faulted: FaultedJobs;
+let history: JobHistory;
 
 suite('a gang', { skip, concurrency: 4 }, () => {
   before(async () => {
     const client = await openClient(cluster());
     await installCrd(client);
+    history = await JobHistory.start(client);
     operator = await OperatorProcess.start(cluster());
     jobs = new SdxlJobs(cluster(), client, { context: () => operator.log });
+    faulted = new FaultedJobs(jobs, () => operator.log);
   });
   after(async () => {
     await operator[Symbol.asyncDispose]();
-  });
-
-  test('the node of a rank is lost', async () => {
-    const pods = { nodeSelector: { pool: 'shaky' }, resources: large };
-    const folder = await start('lost', { parallelism: { patchDegree: 2, ranksPerPod: 1 }, pods });
-    const kept = await firstImage(folder);
-    const pod = await jobs.pod('lost', 1, 1, 'start', isReady);
-    const lost = jobs.nodeOf(pod);
-    await lost.agent.kill();
-    await cluster().addNode({ images: sdxlImages, labels: { pool: 'shaky' } });
-    const { lastFailure, ...status } = await completes('lost', folder, kept);
-    assert.deepEqual(counted(status), { attempt: 2, restarts: 0, disruptions: 1 });
-    assert.deepEqual([lastFailure?.code, lastFailure?.pod], ['DeletionByTaintManager', pod.metadata?.name]);
-    for (const again of await jobs.pods('lost', 2)) {
-      assert.notEqual(again.spec?.nodeName, lost.name);
-      assert.ok(hasEnded(again));
-    }
+    await history[Symbol.asyncDispose]();
   });
 
   test('a launcher hangs, and its ranks with it', async () => {
-    const folder = await start('stuck', { ...onePod, rendezvousTimeoutSeconds: 20, progressDeadlineSeconds: 20 });
-    const kept = await firstImage(folder);
+    const folder = await faulted.start('stuck', { ...onePod, rendezvousTimeoutSeconds: 20, progressDeadlineSeconds: 20 });
+    const kept = await faulted.firstImage(folder);
     const pod = await jobs.pod('stuck', 1, 0, 'start', () => true);
     const { launcher, ranks } = await jobs.processes(pod, 2);
     for (const pid of [launcher, ...ranks]) process.kill(pid, 'SIGSTOP');
-    const { lastFailure, ...status } = await completes('stuck', folder, kept);
+    const { lastFailure, ...status } = await faulted.completes('stuck', folder, kept);
     assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
     assert.equal(lastFailure?.code, 'GangHung');
     assert.match(lastFailure.message ?? '', /^rank 0 has told of no progress for \d+ s, at most 80 s are allowed$/u);
   });
 
-  for (const rank of [0, 1]) {
-    test(`rank ${String(rank)} of one pod is killed while it denoises`, async () => {
-      const name = `rank-${String(rank)}`;
-      const folder = await start(name, onePod);
-      const kept = await firstImage(folder);
-      const pod = await kill(name, 1, 0, rank, 'SIGKILL');
-      const { lastFailure, ...status } = await completes(name, folder, kept);
-      assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
+  test('a rank is killed in the middle of a list of prompts: no image is made twice, progress never goes back', async () => {
+    const count = 10;
+    const prompts = Array.from({ length: count }, (_, index) => ({
+      prompt: `flowers ${String(index)}`,
+      ...(index % 3 === 1 ? { seed: 40 + index } : {}),
+      ...(index % 4 === 2 ? { width: 256 } : {}),
+    }));
+    const small = { height: 128, width: 128, numInferenceSteps: 24, numImages: 1 };
+    const model = 'models/tiny-sdxl';
+    const folder = await faulted.start('prompts', { ...onePod, ...small, prompt: undefined, prompts, model: { path: model } });
+    await using workspace = await Workspace.open();
+    await writeFile(workspace.file('prompts.json'), JSON.stringify(prompts));
+    await faulted.firstImage(folder);
+    // Seen by the operator, which asks every five seconds.
+    await jobs.until('prompts', 'progress', ({ progress }) => (progress?.imagesDone ?? 0) >= 2);
+    const pod = await faulted.kill('prompts', 1, 0, 0, 'SIGKILL');
+    const kept = await identities(folder);
+    assert.ok(kept.size > 1 && kept.size < count, `killed after ${String(kept.size)} images`);
+    const { lastFailure, ...status } = await jobs.completed('prompts');
+    assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
+    assert.deepEqual(
+      [lastFailure?.attempt, lastFailure?.code, lastFailure?.rank, lastFailure?.exitCode, lastFailure?.pod],
+      [1, 'RANK_EXITED', 0, 75, pod.metadata?.name],
+    );
+    assert.match(lastFailure?.message ?? '', /^rank 0: the process was ended by SIGKILL/u);
+    const after = await identities(folder);
+    assert.equal(after.size, count);
+    for (const [file, identity] of kept) assert.equal(after.get(file), identity, `${file} was made twice`);
+    // As `sdxl run` makes them, byte for byte.
+    const options = ['--size', '128', '--num-inference-steps', '24', '--seed', '2', '-n', '2', '--output', 'output.png'];
+    const args = ['run', '--model', packageFile(model), '--prompts', 'prompts.json', ...options];
+    const { code, stderr } = await sdxl(args, { cwd: workspace.path, env: { SDXL_CACHE_DIR: workspace.file('cache') } });
+    assert.equal(code, 0, stderr);
+    for (const file of after.keys()) assert.deepEqual(await readFile(join(folder, file)), await readFile(workspace.file(file)), file);
+    const told = history.states.filter(({ metadata }) => metadata.name === 'prompts').map(({ status: { progress } = {} }) => progress);
+    for (const read of [imagesDone, percent]) {
+      const values = told.map(read);
       assert.deepEqual(
-        [lastFailure?.attempt, lastFailure?.code, lastFailure?.rank, lastFailure?.exitCode, lastFailure?.pod],
-        [1, 'RANK_EXITED', rank, 75, pod.metadata?.name],
+        values,
+        values.toSorted((a, b) => a - b),
+        'progress went back',
       );
-      assert.match(lastFailure?.message ?? '', new RegExp(`^rank ${String(rank)}: the process was ended by SIGKILL`, 'u'));
-    });
+    }
+  });
 
+  for (const rank of [0, 1]) {
     test(`the rank of pod ${String(rank)} of two is killed while it denoises`, async () => {
       const name = `pods-${String(rank)}`;
-      const folder = await start(name, twoPods);
-      const kept = await firstImage(folder);
-      const pod = await kill(name, 1, rank, 0, 'SIGKILL');
-      const { lastFailure, ...status } = await completes(name, folder, kept);
+      const folder = await faulted.start(name, twoPods);
+      const kept = await faulted.firstImage(folder);
+      const pod = await faulted.kill(name, 1, rank, 0, 'SIGKILL', 1);
+      const { lastFailure, ...status } = await faulted.completes(name, folder, kept);
       assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
       assert.deepEqual(
         [lastFailure?.attempt, lastFailure?.code, lastFailure?.rank, lastFailure?.pod],
@@ -146,39 +112,36 @@ suite('a gang', { skip, concurrency: 4 }, () => {
     });
   }
 
-  test('a rank is killed before the gang is ready', async () => {
-    const folder = await start('unready', onePod);
-    await kill('unready', 1, 0, 1, 'SIGKILL');
-    const { lastFailure, ...status } = await completes('unready', folder);
-    assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
-    assert.deepEqual([lastFailure?.attempt, lastFailure?.code, lastFailure?.rank], [1, 'RANK_EXITED', 1]);
-  });
-
-  test('a launcher is killed, with which its ranks end', async () => {
-    const folder = await start('launcher', onePod);
-    const kept = await firstImage(folder);
-    const pod = await jobs.pod('launcher', 1, 0, 'start', () => true);
-    const { launcher, ranks } = await jobs.processes(pod, 2);
-    process.kill(launcher, 'SIGKILL');
-    const { lastFailure, ...status } = await completes('launcher', folder, kept);
-    assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
-    assert.deepEqual([lastFailure?.exitCode, lastFailure?.pod], [137, pod.metadata?.name]);
-    for (const pid of [launcher, ...ranks]) assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
-  });
-
   test('a rank hangs', async () => {
-    const folder = await start('hung', onePod);
-    const kept = await firstImage(folder);
-    await kill('hung', 1, 0, 1, 'SIGSTOP');
-    const { lastFailure, ...status } = await completes('hung', folder, kept);
+    const folder = await faulted.start('hung', onePod);
+    const kept = await faulted.firstImage(folder);
+    await faulted.kill('hung', 1, 0, 1, 'SIGSTOP');
+    const { lastFailure, ...status } = await faulted.completes('hung', folder, kept);
     assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
     assert.deepEqual([lastFailure?.attempt, lastFailure?.code, lastFailure?.rank], [1, 'RANK_HUNG', 1]);
     assert.match(lastFailure?.message ?? '', /^rank 1: it has been silent for \d+\.\d s/u);
   });
 
-  test('ranks that are killed again and again: the job fails, and says which', async () => {
-    const folder = await start('exhausted', { ...onePod, failurePolicy: { maxRestarts: 1, backoffSeconds: 1 } });
-    for (const attempt of [1, 2]) await kill('exhausted', attempt, 0, 1, 'SIGKILL');
+  test('a launcher is killed, with which its ranks end', async () => {
+    const folder = await faulted.start('launcher', onePod);
+    const kept = await faulted.firstImage(folder);
+    const pod = await jobs.pod('launcher', 1, 0, 'start', () => true);
+    const { launcher, ranks } = await jobs.processes(pod, 2);
+    process.kill(launcher, 'SIGKILL');
+    const { lastFailure, ...status } = await faulted.completes('launcher', folder, kept);
+    assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
+    assert.deepEqual([lastFailure?.exitCode, lastFailure?.pod], [137, pod.metadata?.name]);
+    for (const pid of [launcher, ...ranks]) assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+  });
+
+  test('a rank is killed before the gang is ready, and again while it denoises: the job fails, and says which', async () => {
+    const folder = await faulted.start('exhausted', { ...onePod, failurePolicy: { maxRestarts: 1, backoffSeconds: 1 } });
+    await faulted.kill('exhausted', 1, 0, 1, 'SIGKILL');
+    const { lastFailure, ...again } = await jobs.until('exhausted', 'restart', ({ attempt }) => attempt === 2);
+    assert.deepEqual(counted(again), { attempt: 2, restarts: 1, disruptions: 0 });
+    assert.deepEqual([lastFailure?.attempt, lastFailure?.code, lastFailure?.rank], [1, 'RANK_EXITED', 1]);
+    await faulted.firstImage(folder);
+    await faulted.kill('exhausted', 2, 0, 1, 'SIGKILL');
     const status = await jobs.ended('exhausted');
     assert.equal(status.phase, 'Failed');
     assert.deepEqual(counted(status), { attempt: 2, restarts: 1, disruptions: 0 });
@@ -195,49 +158,9 @@ suite('a gang', { skip, concurrency: 4 }, () => {
     );
   });
 
-  test('a pod is evicted through the API', async () => {
-    const folder = await start('evicted', twoPods);
-    const kept = await firstImage(folder);
-    const pod = await jobs.pod('evicted', 1, 1, 'start', () => true);
-    const { namespace = '', name = '' } = pod.metadata ?? {};
-    await cluster()
-      .api(CoreV1Api)
-      .createNamespacedPodEviction({ namespace, name, body: { metadata: { name } } });
-    const { lastFailure, ...status } = await completes('evicted', folder, kept);
-    assert.deepEqual(counted(status), { attempt: 2, restarts: 0, disruptions: 1 });
-    assert.deepEqual([lastFailure?.code, lastFailure?.pod], ['EvictionByEvictionAPI', name]);
-  });
-
-  test('a pod is evicted by its node', async () => {
-    const folder = await start('pressed', onePod);
-    const kept = await firstImage(folder);
-    const pod = await jobs.pod('pressed', 1, 0, 'start', () => true);
-    const { namespace = '', name = '' } = pod.metadata ?? {};
-    await jobs.nodeOf(pod).evict({ namespace, name });
-    const { lastFailure, ...status } = await completes('pressed', folder, kept);
-    assert.deepEqual(counted(status), { attempt: 2, restarts: 0, disruptions: 1 });
-    assert.deepEqual([lastFailure?.code, lastFailure?.pod], ['TerminationByKubelet', name]);
-  });
-
-  test('a gang of which one pod has no room starts nothing, and is told from one that fails', async () => {
-    const folder = await start('cramped', {
-      parallelism: { patchDegree: 2, ranksPerPod: 1 },
-      pods: { nodeSelector: { pool: 'small' }, resources: large },
-      // Of a rank that loads on a busy machine, too.
-      rendezvousTimeoutSeconds: 15,
-      failurePolicy: { maxRestarts: 0, maxDisruptions: 1 },
-    });
-    const status = await jobs.ended('cramped');
-    assert.deepEqual(counted(status), { attempt: 2, restarts: 0, disruptions: 1 });
-    assert.deepEqual([conditionOf(status, 'Failed')?.reason, status.lastFailure?.code], ['DisruptionsExhausted', 'RENDEZVOUS_TIMEOUT']);
-    assert.match(status.lastFailure?.message ?? '', /\b1\b/u);
-    assert.ok((await jobs.events('cramped')).includes('Unschedulable'));
-    assert.deepEqual(await readdir(folder), []);
-  });
-
   test('a job is suspended while it denoises, and goes on from the images it has', async () => {
-    const folder = await start('suspended', onePod);
-    const kept = await firstImage(folder);
+    const folder = await faulted.start('suspended', onePod);
+    const kept = await faulted.firstImage(folder);
     await jobs.patch('suspended', { suspend: true });
     await jobs.until('suspended', 'suspension', (status) => isTrue(status, 'Suspended'));
     const written = (await readdir(folder)).sort();
@@ -246,6 +169,22 @@ suite('a gang', { skip, concurrency: 4 }, () => {
       [],
     );
     await jobs.patch('suspended', { suspend: false });
-    assert.deepEqual(counted(await completes('suspended', folder, kept)), { attempt: 2, restarts: 0, disruptions: 0 });
+    assert.deepEqual(counted(await faulted.completes('suspended', folder, kept)), { attempt: 2, restarts: 0, disruptions: 0 });
   });
 });
+
+/** Images of a folder, by name. */
+async function identities(folder: string): Promise<ReadonlyMap<string, bigint>> {
+  const files = (await readdir(folder)).filter((file) => /^output-\d+\.png$/u.test(file)).sort();
+  return new Map(await Promise.all(files.map(async (file) => [file, (await stat(join(folder, file), { bigint: true })).ino] as const)));
+}
+
+type Progress = JobStatus['progress'];
+
+function imagesDone(progress: Progress): number {
+  return progress?.imagesDone ?? 0;
+}
+
+function percent(progress: Progress): number {
+  return Number.parseInt(progress?.done ?? '0', 10);
+}

@@ -1,11 +1,11 @@
 /** Every state that SdxlJobs went through, as a watch tells of it. */
-import type { JobPhase } from '../../operator/api/index.js';
+import type { JobPhase, JobProgress } from '../../operator/api/index.js';
 import { ApiError, type ApiClient, type KubeObject } from '../../operator/kube/index.js';
 import type { CustomResource } from './kstatus.js';
 
 export interface JobState extends CustomResource {
   readonly metadata: CustomResource['metadata'] & { readonly name: string };
-  readonly status?: NonNullable<CustomResource['status']> & { readonly phase?: JobPhase };
+  readonly status?: NonNullable<CustomResource['status']> & { readonly phase?: JobPhase; readonly progress?: JobProgress };
 }
 
 const path = '/apis/sdxl.io/v1alpha1/sdxljobs';
