@@ -16,7 +16,7 @@ import { denoise } from '../../runtime/pipeline/denoise.js';
 import { float32, Generator } from '../../runtime/tensor/index.js';
 import { openBackend } from './open-backend.js';
 
-const libraryKinds: ReadonlySet<Operation['kind']> = new Set(['gemm', 'conv', 'attention']);
+const libraryKinds: ReadonlySet<Operation['kind']> = new Set(['gemm', 'gatedGemm', 'conv', 'attention']);
 
 const { values } = parseArgs({
   options: {
@@ -99,15 +99,15 @@ if (values.profile) {
   printProfile(launches, median * 1000);
   // In one graph each, replayed as long as a job's images take: what a kind of operation costs is what its absence saves.
   const all = new Set(launches.map(({ kind }) => kind));
-  const sustained = async (kinds: ReadonlySet<Operation['kind']>): Promise<number> =>
-    medianOf((await executor.timeKinds(sizes, kinds, 100)).slice(30));
+  const sustained = async (kinds: ReadonlySet<Operation['kind']>, libraryParts = false): Promise<number> =>
+    medianOf((await executor.timeKinds(sizes, kinds, 100, { libraryParts })).slice(30));
   const whole = await sustained(all);
   console.log(`one graph of all operations: ${whole.toFixed(2)} ms`);
   for (const kind of all) {
     const without = await sustained(new Set([...all].filter((other) => other !== kind)));
     console.log(`  without ${kind.padEnd(10)} ${without.toFixed(2)} ms, ${(whole - without).toFixed(2)} less`);
   }
-  const alone = await sustained(new Set([...all].filter((kind) => libraryKinds.has(kind))));
+  const alone = await sustained(new Set([...all].filter((kind) => libraryKinds.has(kind))), true);
   console.log(`  library kernels alone ${alone.toFixed(2)} ms: the step is ${((median * 1000) / alone).toFixed(3)} × that`);
   if (values.json !== undefined) await writeFile(values.json, JSON.stringify({ size, batch, median, seconds, launches }, null, 1));
 }

@@ -26,6 +26,8 @@ export interface BackendOptions {
   readonly libraryPath: string | undefined;
   /** Tactics timed for each problem; 1 for none. */
   readonly tacticLimit: number;
+  /** File of tactics timed before, which builds read and add to. */
+  readonly timingCache?: string | undefined;
   /** Told of cached engines that were found damaged and are built again. */
   readonly onDamage: (reason: string) => void;
   /** Told after each run what it did when, where the backend can say so. */

@@ -51,6 +51,8 @@ export interface Environment {
   readonly gracePeriodMs: number;
   /** Tactics timed for each problem of a CUDA engine; 1 takes the libraries' first choices. */
   readonly cudaTactics: number;
+  /** File of tactics timed before, here or on an equal machine, which builds read and add to. */
+  readonly cudaTimingCache: string | undefined;
 }
 
 type Variables = Readonly<Record<string, string | undefined>>;
@@ -79,6 +81,7 @@ export function readEnvironment(variables: Variables = process.env): Environment
     heartbeatTimeoutMs: (integer(variables, 'SDXL_HEARTBEAT_TIMEOUT_SECONDS', 2, 3600) ?? 20) * 1000,
     gracePeriodMs: (integer(variables, 'SDXL_GRACE_PERIOD_SECONDS', 1, 3600) ?? 10) * 1000,
     cudaTactics: integer(variables, 'SDXL_CUDA_TACTICS', 1, 256) ?? 48,
+    cudaTimingCache: text(variables, 'SDXL_CUDA_TIMING_CACHE'),
   };
   return Object.freeze(environment);
 }

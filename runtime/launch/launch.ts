@@ -91,6 +91,7 @@ export async function launch(options: LaunchOptions): Promise<void> {
       device: rank % placement.ranksOnHost,
       libraryPath: environment.cudaLibraryPath,
       tacticLimit: environment.cudaTactics,
+      timingCache: environment.cudaTimingCache,
     },
     gracePeriodMs: environment.gracePeriodMs,
     traced: options.traced,

@@ -34,7 +34,12 @@ export interface Assignment {
   readonly cacheDirectory: string;
   readonly threads: number;
   /** This rank's GPU among those its machine shows, and how its engines are made. */
-  readonly cuda: { readonly device: number; readonly libraryPath: string | undefined; readonly tacticLimit: number };
+  readonly cuda: {
+    readonly device: number;
+    readonly libraryPath: string | undefined;
+    readonly tacticLimit: number;
+    readonly timingCache: string | undefined;
+  };
   /** How long the rank may take to end once told to. */
   readonly gracePeriodMs: number;
   /** Whether to tell what is done when. */

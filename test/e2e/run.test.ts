@@ -46,6 +46,15 @@ test('build fills the cache, a second build and a run only load', async () => {
   assert.doesNotMatch(run.stderr, /built/u);
 });
 
+test('a timing cache is refused where nothing is timed', async () => {
+  const { code, stderr } = await sdxl(['build', '--model', model, '--backend', 'Onnx', '--timing-cache', 'timings.json'], {
+    cwd: workspace.path,
+    env,
+  });
+  assert.equal(code, 2, stderr);
+  assert.match(stderr, /error USAGE: --timing-cache is for the Cuda backend/u);
+});
+
 test('two ranks make the image of one, with progress, latency by stage, PNG and JSON', async () => {
   for (const [ranks, output] of [
     ['1', 'one.png'],

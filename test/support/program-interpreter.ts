@@ -160,6 +160,12 @@ export class ProgramInterpreter {
       case 'gemm':
         this.#gemm(operation);
         return;
+      case 'gatedGemm': {
+        const { projection, y } = operation;
+        this.#gemm({ ...operation, kind: 'gemm', weightOffset: 0, accumulate: false, y: projection });
+        await this.#execute({ kind: 'geglu', name: operation.name, x: projection, y });
+        return;
+      }
       case 'matmul':
         this.#rows(operation.y, (row, column) => {
           const { x, w, factor } = operation;

@@ -29,6 +29,8 @@ export interface CudaBackendOptions {
   readonly communicator: Communicator;
   /** Candidates timed for each problem; 1 takes the libraries' first choices. */
   readonly tacticLimit: number;
+  /** File of tactics timed before, here or on a machine with the same device and libraries; builds read it, and add what it lacks. */
+  readonly timingCache?: string | undefined;
   readonly onDamage?: (reason: string) => void;
 }
 
@@ -72,6 +74,7 @@ export class CudaBackend implements Backend {
     const key = engineKey(fields);
     const found = await this.#cache.find(key, this.#options.onDamage ?? (() => undefined));
     if (found === undefined) await this.#cache.publish(key, fields, await this.#build(component, session, signal));
+    await this.#shareTimings(key, session);
     const buildSeconds = (performance.now() - started) / 1000;
     return { component, plan, key, directory: this.#cache.directoryOf(key), cached: found !== undefined, buildSeconds };
   }
@@ -131,7 +134,10 @@ export class CudaBackend implements Backend {
   async #build(component: Component, session: Session, signal: AbortSignal | undefined): Promise<ReadonlyMap<string, Uint8Array>> {
     const half = halfOf(component);
     const kernels = await session.kernels(half, signal);
-    const timings = new TimingCache(session.identity());
+    const { timingCache, onDamage } = this.#options;
+    const identity = session.identity();
+    const known = timingCache === undefined ? undefined : await TimingCache.open(timingCache, identity, onDamage ?? (() => undefined));
+    const timings = new TimingCache(identity, [], known);
     const files = new Map<string, Uint8Array>();
     if (component.sizes !== undefined) {
       const program = planProgram({ graph: component.graph, symbols: component.sizes, inputStages: component.inputRates });
@@ -170,6 +176,14 @@ export class CudaBackend implements Backend {
       await rm(staging, { recursive: true, force: true });
     }
     return files;
+  }
+
+  /** What an engine was built with, for builds elsewhere. */
+  async #shareTimings(key: string, session: Session): Promise<void> {
+    const { timingCache, onDamage = () => undefined } = this.#options;
+    if (timingCache === undefined) return;
+    const timings = await TimingCache.open(join(this.#cache.directoryOf(key), tacticsFile), session.identity(), onDamage);
+    await timings.addTo(timingCache, onDamage);
   }
 
   #tactics(session: Session, timings: TimingCache, limit: number): Tactics {

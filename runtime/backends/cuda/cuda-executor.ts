@@ -160,27 +160,30 @@ export class CudaExecutor implements Executor {
 
   /**
    * Milliseconds that the operations of a step of some kinds take, one after the other in the step's order, in a graph that is replayed
-   * as often as a job replays the step: at the clocks of sustained load, with weights as cold as in the loop. What lies between them is
-   * left out, so their operands are what the buffers hold.
+   * in turns with the whole step: at the clocks of sustained load, with weights as cold as in the loop, on numbers like a step's own. By
+   * itself such a graph would soon compute with infinities, for which the device needs less power, hence less time.
+   * `libraryParts`: only what libraries could do of each operation.
    */
   async timeKinds(
     symbols: SymbolValues,
     kinds: ReadonlySet<Operation['kind']>,
     replays: number,
-    signal?: AbortSignal,
+    { libraryParts = false, signal }: { readonly libraryParts?: boolean; readonly signal?: AbortSignal } = {},
   ): Promise<readonly number[]> {
     const sized = await this.#programFor(symbols, signal);
     await this.#bind(sized);
     const { stream, device } = this.#options.session;
     const { program } = sized;
     const launches = program.launches('step').filter(({ operation }) => kinds.has(operation.kind));
+    using step = program.capture((on) => program.enqueue('step', on));
     using graph = program.capture((on) => {
-      for (const launch of launches) launch.enqueue(on);
+      for (const { enqueue, libraryPart } of launches) (libraryParts ? (libraryPart ?? enqueue) : enqueue)(on);
     });
     using began = device.createEvent({ timing: true });
     using ended = device.createEvent({ timing: true });
     const milliseconds: number[] = [];
     for (let replay = 0; replay < replays; replay++) {
+      step.launch(stream);
       began.record(stream);
       graph.launch(stream);
       ended.record(stream);

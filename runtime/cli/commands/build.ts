@@ -1,6 +1,8 @@
 /** `sdxl build`: engines into the cache, so that a later run only loads them. */
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { LocalJob, RankMessage } from '../../launch/index.js';
+import { SdxlError } from '../../errors/index.js';
+import { resolveBackend, type LocalJob, type RankMessage } from '../../launch/index.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
 import { readJobFile } from '../job-file.js';
@@ -32,21 +34,44 @@ export function addBuildCommand(program: Command, context: Context): void {
   addMeshKindOption(command);
   addBackendOption(command);
   addRunOptions(command);
-  command.addHelpText('after', examples('sdxl build --model ./sdxl-base --size 1024', 'sdxl build --model ./sdxl-base --size 1024 -n 2'));
-  command.action(async (options: RunOptions & JobOptions & { readonly file?: string }) => {
+  command.option(
+    '--timing-cache <file>',
+    'tactics timed before on such a device, which the Cuda backend reads instead of timing and adds to (default: SDXL_CUDA_TIMING_CACHE)',
+    once,
+  );
+  command.addHelpText(
+    'after',
+    examples(
+      'sdxl build --model ./sdxl-base --size 1024',
+      'sdxl build --model ./sdxl-base --size 1024 -n 2',
+      'sdxl build --model ./sdxl-base --size 1024 --backend Cuda --timing-cache h100.json',
+    ),
+  );
+  command.action(async (options: RunOptions & JobOptions & { readonly file?: string; readonly timingCache?: string }) => {
     const job = await jobOf(command, options, context);
+    const { environment } = context;
+    const { timingCache = environment.cudaTimingCache } = options;
+    if (options.timingCache !== undefined && resolveBackend(job.spec.backend) !== 'Cuda') {
+      throw new SdxlError('USAGE', '--timing-cache is for the Cuda backend: the Onnx backend times no tactics; leave it out', {
+        fields: { option: '--timing-cache', backend: job.spec.backend },
+      });
+    }
     const rows: string[][] = [];
-    await follow(context, {
-      task: { kind: 'build' },
-      job,
-      options,
-      images: 1,
-      onMessage: (_rank: number, message: RankMessage) => {
-        if (message.type !== 'event' || message.event.type !== 'engine') return;
-        const { component, cached, buildSeconds } = message.event;
-        rows.push([component, cached ? 'cached' : 'built', buildSeconds.toFixed(3)]);
+    const cudaTimingCache = timingCache === undefined ? undefined : resolve(timingCache);
+    await follow(
+      { ...context, environment: { ...environment, cudaTimingCache } },
+      {
+        task: { kind: 'build' },
+        job,
+        options,
+        images: 1,
+        onMessage: (_rank: number, message: RankMessage) => {
+          if (message.type !== 'event' || message.event.type !== 'engine') return;
+          const { component, cached, buildSeconds } = message.event;
+          rows.push([component, cached ? 'cached' : 'built', buildSeconds.toFixed(3)]);
+        },
       },
-    });
+    );
     context.stdout.write(`${table(['engine', 'state', 'seconds'], rows)}\n`);
   });
 }

@@ -101,6 +101,11 @@ export function fillsOf(operation: ComputedOperation): ReadonlyMap<BufferId, Fil
       fill(operation.bias, standard);
       if (operation.accumulate) fill(operation.y, standard);
       break;
+    case 'gatedGemm':
+      fill(operation.x, standard);
+      fill(operation.weight, weights(operation.x.columns));
+      fill(operation.bias, standard);
+      break;
     case 'matmul':
       fill(operation.x, standard);
       fill(operation.w, standard);

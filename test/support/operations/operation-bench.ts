@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bindOperation } from '../../../runtime/backends/cuda/execution/bind.js';
+import { GatedProduct } from '../../../runtime/backends/cuda/execution/gated-product.js';
 import { Addresses, type Launch } from '../../../runtime/backends/cuda/execution/launch.js';
 import { Session } from '../../../runtime/backends/cuda/execution/session.js';
 import { Tactics } from '../../../runtime/backends/cuda/execution/tactics.js';
@@ -360,6 +361,7 @@ class Staged {
 
 /** As a timing cache holds them; those that ask for more scratch memory than there is are left out. */
 async function serializedTactics(problem: unknown, limit: number, workspaceBytes: number): Promise<readonly string[]> {
+  if (problem instanceof GatedProduct) return problem.candidates();
   if (problem instanceof Matmul) return problem.candidates(limit, workspaceBytes).map(serializeMatmulTactic);
   if (!(problem instanceof CudnnOperation)) return [];
   const plans = await problem.candidates(limit);

@@ -42,6 +42,11 @@ function valueOf(operation: ComputedOperation, contents: Contents): ElementValue
   switch (operation.kind) {
     case 'gemm':
       return gemm(operation, contents);
+    case 'gatedGemm': {
+      const { projection, y } = operation;
+      const project = gemm({ ...operation, kind: 'gemm', weightOffset: 0, accumulate: false, y: projection }, contents);
+      return ([row = 0, column = 0]) => project([row, column]) * gelu(project([row, y.columns + column]));
+    }
     case 'matmul':
       return matmul(operation, contents);
     case 'softmax':

@@ -99,7 +99,8 @@ describe('the reference of single operations', () => {
     for (const { operation, buffers, label } of found) {
       const fills = fillsOf(operation);
       // Everything it touches is either filled beforehand or what it writes.
-      for (const buffer of buffers.keys()) assert.ok(fills.has(buffer) || buffer === operation.y.buffer, label);
+      const written = [operation.y.buffer, ...(operation.kind === 'gatedGemm' ? [operation.projection.buffer] : [])];
+      for (const buffer of buffers.keys()) assert.ok(fills.has(buffer) || written.includes(buffer), label);
       const spec = buffers.get(operation.y.buffer) ?? assert.fail(label);
       const { samples, place, count } = referenceOf(operation, () => 0);
       assert.ok(count <= spec.elements && spec.elements * elementBytes[spec.type] < 2 ** 31, label);

@@ -25,6 +25,7 @@ test('an empty environment means local ranks and documented defaults', () => {
     heartbeatTimeoutMs: 20_000,
     gracePeriodMs: 10_000,
     cudaTactics: 48,
+    cudaTimingCache: undefined,
   } satisfies Environment);
   assert(Object.isFrozen(environment));
 });

@@ -43,6 +43,8 @@ export async function bindOperation(operation: Operation, context: BindContext):
   switch (operation.kind) {
     case 'gemm':
       return bindGemm(operation, context);
+    case 'gatedGemm':
+      return bindGatedGemm(operation, context);
     case 'matmul':
       return bindMatmul(operation, context);
     case 'softmax':
@@ -133,6 +135,42 @@ async function bindGemm(operation: OperationOf<'gemm'>, context: BindContext): P
     },
     context,
   );
+}
+
+async function bindGatedGemm(operation: OperationOf<'gatedGemm'>, context: BindContext): Promise<Launch> {
+  const { x, weight, weightStride, bias, projection, y } = operation;
+  const { tactics, addresses, kernels, workspaceFor, half, multiprocessors } = context;
+  const chosen = await tactics.gatedProduct(
+    {
+      m: x.rows,
+      outputs: y.columns,
+      k: x.columns,
+      dtype: half,
+      bias: bias !== undefined,
+      ldx: x.stride,
+      ldw: weightStride,
+      ldp: projection.stride,
+      ldy: y.stride,
+    },
+    kernels,
+    multiprocessors,
+  );
+  const { problem, tactic, label, microseconds } = chosen;
+  const operands = {
+    x: addresses.of(x),
+    w: addresses.buffer(weight),
+    bias: bias === undefined ? 0n : addresses.buffer(bias),
+    projection: addresses.of(projection),
+    y: addresses.of(y),
+  };
+  const workspace = workspaceFor(problem.workspaceBytes);
+  return {
+    operation,
+    label,
+    microseconds,
+    enqueue: problem.bind(tactic, operands, workspace),
+    libraryPart: problem.bindProjection(operands, workspace),
+  };
 }
 
 async function bindMatmul(operation: OperationOf<'matmul'>, context: BindContext): Promise<Launch> {

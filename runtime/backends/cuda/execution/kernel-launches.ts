@@ -32,11 +32,26 @@ export function layerNormLaunch(kernels: KernelSet, addresses: Addresses, operat
   return { kernel: kernels[kernelName], grid, block: [rowsPerBlock * 32], sharedBytes: 0, values };
 }
 
+/** Rows in memory: an address, and elements from one row to the next. */
+interface Rows {
+  readonly pointer: bigint;
+  readonly stride: number;
+}
+
 export function gegluLaunch(kernels: KernelSet, addresses: Addresses, { x, y }: OperationOf<'geglu'>): KernelLaunch {
-  const values = new KernelArguments([...matrixArguments(x, addresses), ...matrixArguments(y, addresses), { i32: y.columns }]);
-  const octets = Math.ceil(y.columns / 8);
+  const rowsOf = (matrix: MatrixView): Rows => ({ pointer: addresses.of(matrix), stride: matrix.stride });
+  return gegluKernelLaunch(kernels, rowsOf(x), rowsOf(y), y.rows, y.columns);
+}
+
+/** From `[rows, 2 · columns]` at x to `[rows, columns]` at y. */
+export function gegluKernelLaunch(kernels: KernelSet, x: Rows, y: Rows, rows: number, columns: number): KernelLaunch {
+  const values = new KernelArguments([
+    ...[x, y].flatMap(({ pointer, stride }): KernelArgument[] => [{ pointer }, { i64: stride }]),
+    { i32: columns },
+  ]);
+  const octets = Math.ceil(columns / 8);
   const block = Math.min(256, Math.ceil(octets / 32) * 32);
-  return { kernel: kernels.geglu, grid: [Math.ceil(octets / block), y.rows], block: [block], sharedBytes: 0, values };
+  return { kernel: kernels.geglu, grid: [Math.ceil(octets / block), rows], block: [block], sharedBytes: 0, values };
 }
 
 export function softmaxLaunch(kernels: KernelSet, addresses: Addresses, { x, y, factor, name }: OperationOf<'softmax'>): KernelLaunch {

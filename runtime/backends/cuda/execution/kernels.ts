@@ -31,11 +31,17 @@ const sources = {
 } as const;
 export type KernelName = (typeof sources)[keyof typeof sources][number];
 
-export type KernelSet = Readonly<Record<KernelName, Kernel>>;
+/** With instructions that compute capability 9 alone has. */
+const hopperSources = { 'gated-product.cu': ['gatedProduct1', 'gatedProduct2'] } as const;
+export type HopperKernelName = (typeof hopperSources)[keyof typeof hopperSources][number];
+
+export type KernelSet = Readonly<Record<KernelName, Kernel>> & Readonly<Partial<Record<HopperKernelName, Kernel>>>;
 
 /** The text of every source, for cache keys. */
 export async function kernelSources(): Promise<string> {
-  const texts = await Promise.all([header, ...Object.keys(sources)].map((name) => readFile(packageFile(`${folder}/${name}`), 'utf8')));
+  const texts = await Promise.all(
+    [header, ...Object.keys(sources), ...Object.keys(hopperSources)].map((name) => readFile(packageFile(`${folder}/${name}`), 'utf8')),
+  );
   return texts.join('\n');
 }
 
@@ -57,18 +63,20 @@ export async function loadKernels(
   const defines = { ELEMENT_BF16: half === 'bf16' ? 1 : 0 };
   const modules: KernelModule[] = [];
   const kernels = new Map<string, Kernel>();
-  for (const [name, entries] of Object.entries(sources)) {
+  const isHopper = device.properties.computeCapability[0] === 9;
+  for (const [name, entries] of Object.entries({ ...sources, ...(isHopper ? hopperSources : {}) })) {
     const source = await readFile(packageFile(`${folder}/${name}`), 'utf8');
     const module = device.loadModule(await cache.compile(nvrtc, { name, source, architecture, defines, headers }, signal));
     modules.push(module);
     for (const entry of entries) kernels.set(entry, module.kernel(entry));
   }
-  const names = Object.values(sources).flat();
-  const set = Object.fromEntries(names.map((name) => [name, kernels.get(name)]));
+  const set = Object.fromEntries(kernels);
   if (!isComplete(set)) throw new Error('a kernel was not loaded');
   return { kernels: set, modules };
 }
 
 function isComplete(set: Readonly<Record<string, Kernel | undefined>>): set is KernelSet {
-  return Object.values(set).every((kernel) => kernel !== undefined);
+  return Object.values(sources)
+    .flat()
+    .every((name) => set[name] !== undefined);
 }

@@ -10,6 +10,8 @@ export interface Launch {
   /** As its tactic was timed alone. */
   readonly microseconds: number | undefined;
   readonly enqueue: (stream: Stream) => void;
+  /** What of it a library could do, where that is less than the whole: for comparison. */
+  readonly libraryPart?: (stream: Stream) => void;
 }
 
 /** Addresses of a program's buffers. */

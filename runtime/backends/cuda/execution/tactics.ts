@@ -24,6 +24,9 @@ import {
   type Workspace,
 } from '../libraries/index.js';
 
+import { GatedProduct, type GatedProblem, type GatedTactic } from './gated-product.js';
+import type { KernelSet } from './kernels.js';
+
 export interface Chosen<Problem, Tactic> {
   readonly problem: Problem;
   readonly tactic: Tactic;
@@ -49,6 +52,7 @@ export class Tactics {
   readonly #matmuls = new Map<string, Promise<Chosen<Matmul, MatmulTactic>>>();
   readonly #convolutions = new Map<string, Promise<Chosen<Convolution, CudnnPlan>>>();
   readonly #attentions = new Map<string, Promise<Chosen<Attention, CudnnPlan>>>();
+  readonly #gated = new Map<string, Promise<Chosen<GatedProduct, GatedTactic>>>();
   readonly #closables: { close(): void }[] = [];
   #scratch: DeviceMemory | undefined;
 
@@ -58,12 +62,23 @@ export class Tactics {
 
   /** Problems asked for, with what runs them. */
   async chosen(): Promise<ReadonlyMap<string, Chosen<unknown, unknown>>> {
-    const all = [...this.#matmuls, ...this.#convolutions, ...this.#attentions];
+    const all = [...this.#matmuls, ...this.#gated, ...this.#convolutions, ...this.#attentions];
     return new Map(await Promise.all(all.map(async ([key, value]) => [key, await value] as const)));
   }
 
   matmul(problem: MatmulProblem): Promise<Chosen<Matmul, MatmulTactic>> {
     return remember(this.#matmuls, `gemm ${JSON.stringify(problem)}`, (key) => this.#chooseMatmul(key, problem));
+  }
+
+  gatedProduct(problem: GatedProblem, kernels: KernelSet, multiprocessors: number): Promise<Chosen<GatedProduct, GatedTactic>> {
+    return remember(this.#gated, `gated ${JSON.stringify(problem)}`, async (key) => {
+      const { m, outputs, k, dtype, bias, ldx, ldw, ldp, ldy } = problem;
+      const projection = await this.matmul({ m, n: 2 * outputs, k, dtype, ldx, ldy: ldp, bias, accumulate: false, ldw });
+      const { driver } = this.#options.device;
+      const product = new GatedProduct(problem, { kernels, driver, multiprocessors, projection });
+      this.#closables.push(product);
+      return this.#chooseGated(key, product, [2 * m * ldx, 4 * outputs * ldw, 4 * outputs, 2 * m * ldp, 2 * m * ldy]);
+    });
   }
 
   convolution(problem: ConvolutionProblem): Promise<Chosen<Convolution, CudnnPlan>> {
@@ -143,6 +158,27 @@ export class Tactics {
     const { tactic, label, microseconds } = await tuner.fastest(candidates, { freeMemsets: true });
     timings.set(key, { tactic: serializeMatmulTactic(tactic), label, microseconds });
     return { problem: matmul, tactic, label, microseconds };
+  }
+
+  async #chooseGated(key: string, product: GatedProduct, operandBytes: readonly number[]): Promise<Chosen<GatedProduct, GatedTactic>> {
+    const { timings, limit, workspace, tuner } = this.#options;
+    const tactics = product.candidates();
+    const known = timings.get(key);
+    const cached = tactics.find((tactic) => tactic === known?.tactic);
+    if (known !== undefined && cached !== undefined)
+      return { problem: product, tactic: cached, label: known.label, microseconds: known.microseconds };
+    const [first = 'library'] = tactics;
+    if (limit === 1 || tactics.length === 1)
+      return { problem: product, tactic: first, label: product.describe(first), microseconds: undefined };
+    const [x = 0n, w = 0n, bias = 0n, projection = 0n, y = 0n] = this.#operands(operandBytes);
+    const candidates = tactics.map((tactic): Candidate<GatedTactic> => ({
+      tactic,
+      label: product.describe(tactic),
+      run: product.bind(tactic, { x, w, bias, projection, y }, workspace),
+    }));
+    const { tactic, label, microseconds } = await tuner.fastest(candidates, { freeMemsets: true });
+    timings.set(key, { tactic, label, microseconds });
+    return { problem: product, tactic, label, microseconds };
   }
 
   async #chooseCudnn<Operation extends Convolution | Attention>(

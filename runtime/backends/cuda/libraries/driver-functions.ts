@@ -67,6 +67,8 @@ export const driverSignatures = {
   /** configuration, function, parameters, extra. */
   cuLaunchKernelEx: ['void *', 'uint64_t', 'void *', 'void *'],
   cuLaunchCooperativeKernel: ['uint64_t', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint64_t', 'void *'],
+  /** map, type, axes, address, sizes, strides, box, element strides, interleave, swizzle, promotion, filling. */
+  cuTensorMapEncodeTiled: ['uint64_t', 'int', 'uint', 'uint64_t', 'void *', 'void *', 'void *', 'void *', 'int', 'int', 'int', 'int'],
   cuIpcGetMemHandle: ['void *', 'uint64_t'],
   cuIpcOpenMemHandle_v2: ['void *', 'Bytes64', 'uint'],
   cuIpcCloseMemHandle: ['uint64_t'],

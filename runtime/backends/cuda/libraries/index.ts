@@ -30,5 +30,6 @@ export type { DeviceMemory, DevicePointer, PinnedMemory } from './memory.js';
 export { Nccl, type NcclCommunicator, type NcclType } from './nccl.js';
 export { architectureName, Nvrtc, type KernelProgram } from './nvrtc.js';
 export type { Stream } from './stream.js';
+export { tensorMap, type TensorMapOptions } from './tensor-map.js';
 export { TimingCache, type TimingEntry, type TimingIdentity } from './timing-cache.js';
 export { Tuner, type Candidate, type Ranked, type Tuned, type TuneOptions } from './tuner.js';

@@ -26,9 +26,13 @@ export class TimingCache {
   readonly identity: TimingIdentity;
   readonly #entries: Map<string, TimingEntry>;
 
-  constructor(identity: TimingIdentity, entries: Iterable<readonly [string, TimingEntry]> = []) {
+  /** What is not among the entries is taken from `source`, and then held here too. */
+  readonly #source: TimingCache | undefined;
+
+  constructor(identity: TimingIdentity, entries: Iterable<readonly [string, TimingEntry]> = [], source?: TimingCache) {
     this.identity = identity;
     this.#entries = new Map(entries);
+    this.#source = source;
   }
 
   /** Empty where there is no file; also where it is damaged or was made elsewhere, of which `onDismiss` is told. */
@@ -51,11 +55,31 @@ export class TimingCache {
   }
 
   get(problem: string): TimingEntry | undefined {
-    return this.#entries.get(problem);
+    const own = this.#entries.get(problem);
+    if (own !== undefined) return own;
+    const found = this.#source?.get(problem);
+    if (found !== undefined) this.#entries.set(problem, found);
+    return found;
   }
 
   set(problem: string, entry: TimingEntry): void {
     this.#entries.set(problem, entry);
+  }
+
+  /**
+   * Adds what the file lacks; one that was made elsewhere is left alone, of which `onDismiss` is told. Of two processes that add at
+   * once, the later one's file stands. @throws SdxlError ENGINE_CACHE_UNWRITABLE
+   */
+  async addTo(path: string, onDismiss: (reason: string) => void): Promise<void> {
+    let isForeign = false;
+    const there = await TimingCache.open(path, this.identity, (reason) => {
+      isForeign = true;
+      onDismiss(reason);
+    });
+    const lacking = [...this.#entries].filter(([problem]) => there.get(problem) === undefined);
+    if (isForeign || lacking.length === 0) return;
+    for (const [problem, entry] of lacking) there.set(problem, entry);
+    await there.save(path);
   }
 
   /** Problems in alphabetical order, so that equal caches are equal files. */

@@ -85,6 +85,15 @@ export interface OperationKinds {
     readonly epsilon: number;
     readonly y: MatrixView;
   };
+  /** y = value · GELU(gate): the halves of the columns of x·Wᵀ + bias, for which `projection` is room. W as in `gemm`. */
+  gatedGemm: {
+    readonly x: MatrixView;
+    readonly weight: BufferId;
+    readonly weightStride: number;
+    readonly bias?: BufferId;
+    readonly projection: MatrixView;
+    readonly y: MatrixView;
+  };
   /** y = first half of x's columns · GELU(second half). */
   geglu: { readonly x: MatrixView; readonly y: MatrixView };
   /** y = f(x), or f(x, b) where b's axes of stride 0 broadcast; any strides. */

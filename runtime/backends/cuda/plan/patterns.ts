@@ -20,7 +20,7 @@ export interface Placement {
 
 export class Patterns {
   readonly epilogues = new Map<Node, Epilogue>();
-  /** Producers that wait for the node their epilogue ends in. */
+  /** Producers that wait for the node their epilogue or gate ends in. */
   readonly deferred = new Map<Node, Node>();
   /** Normalisation → the SiLU after it. */
   readonly silu = new Map<Node, NodeOf<'activation'>>();
@@ -136,6 +136,9 @@ export class Patterns {
     if ([value, gate, activation].some((node) => this.#onlyConsumer(node.outputs[0] ?? -1) === undefined)) return;
     this.geglu.set(mul, source);
     for (const node of [value, gate, activation]) this.absorbed.add(node);
+    const producer = this.#producers.get(source);
+    const isAlone = this.consumersOf(source).length === 2 && !this.#outputs.has(source);
+    if (producer?.op === 'linear' && isAlone) this.deferred.set(producer, mul);
   }
 
   #matchNorm(norm: Node): void {

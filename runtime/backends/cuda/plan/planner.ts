@@ -477,7 +477,23 @@ class Planner {
       return;
     }
     const y = this.#matrix(this.#result(node.outputs[0] ?? -1), node);
-    this.#push({ kind: 'geglu', name: node.name, x: this.#matrixOf(source, node), y });
+    const projection = this.#patterns.producerOf(source);
+    if (projection?.op !== 'linear' || this.#patterns.deferred.get(projection) !== node) {
+      this.#push({ kind: 'geglu', name: node.name, x: this.#matrixOf(source, node), y });
+      return;
+    }
+    const weight = this.#kernelWeight([projection.inputs[1] ?? -1]);
+    const bias = projection.inputs[2];
+    this.#push({
+      kind: 'gatedGemm',
+      name: projection.name,
+      x: this.#matrixOf(projection.inputs[0] ?? -1, projection),
+      weight: weight.buffer,
+      weightStride: weight.inputs,
+      ...(bias === undefined ? {} : { bias: this.#vectorWeight([bias], 'half') }),
+      projection: this.#matrix(this.#allocate(this.#shape(source), 'half', 'operation'), projection),
+      y,
+    });
   }
 
   #broadcast(node: NodeOf<'add'> | NodeOf<'mul'>, name: 'add' | 'mul'): void {

@@ -48,6 +48,8 @@ export function flopsOf(operation: Operation): number {
     case 'gemm':
     case 'matmul':
       return 2 * operation.x.rows * operation.x.columns * operation.y.columns;
+    case 'gatedGemm':
+      return 2 * operation.x.rows * operation.x.columns * operation.projection.columns;
     case 'conv':
       return 2 * product(operation.y.shape) * (operation.x.shape[1] ?? 1) * operation.kernel[0] * operation.kernel[1];
     case 'attention':
@@ -77,6 +79,8 @@ export function describeOperation(operation: Operation): string {
   switch (operation.kind) {
     case 'gemm':
       return `${shapeOf(operation.x)} → ${shapeOf(operation.y)}${operation.accumulate ? ' +=' : ''}${operation.bias === undefined ? '' : ' + bias'}`;
+    case 'gatedGemm':
+      return `${shapeOf(operation.x)} → ${shapeOf(operation.projection)} → ${shapeOf(operation.y)}${operation.bias === undefined ? '' : ' + bias'}`;
     case 'conv':
       return `${shapeOf(operation.x)} → ${shapeOf(operation.y)}${operation.residual === undefined ? '' : ' + residual'}`;
     case 'matmul':

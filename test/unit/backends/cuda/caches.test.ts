@@ -118,6 +118,34 @@ test('a timing cache from elsewhere, of another format, or damaged is dismissed 
   }
 });
 
+test('a timing cache takes what it lacks from another, and adds to a file what that lacks', async () => {
+  await using folder = await temporary();
+  const path = join(folder.path, 'shared.json');
+  const entry = { tactic: 'AAAA 0', label: 'algo 66', microseconds: 12.5 };
+  const source = new TimingCache(identity, [
+    ['a', entry],
+    ['b', entry],
+  ]);
+  const cache = new TimingCache(identity, [], source);
+  assert.deepEqual(cache.get('a'), entry);
+  assert.equal(cache.get('c'), undefined);
+  cache.set('c', { ...entry, microseconds: 3 });
+  // Only what was asked for or set belongs to it.
+  assert.equal(cache.size, 2);
+  await cache.addTo(path, unexpected);
+  await source.addTo(path, unexpected);
+  const shared = await TimingCache.open(path, identity, unexpected);
+  assert.deepEqual(
+    ['a', 'b', 'c'].map((problem) => shared.get(problem)?.microseconds),
+    [12.5, 12.5, 3],
+  );
+  const before = await readFile(path);
+  const reasons: string[] = [];
+  await new TimingCache({ ...identity, device: 'NVIDIA A100' }, [['d', entry]]).addTo(path, (reason) => reasons.push(reason));
+  assert.match(reasons.join(), /made with device NVIDIA H100/u);
+  assert.deepEqual(await readFile(path), before);
+});
+
 test('a product’s algorithm survives as text; other texts are none', () => {
   const tactic = { algo: Uint8Array.from({ length: 64 }, (_, index) => 255 - index), workspaceBytes: 1 << 25 };
   assert.deepEqual(deserializeMatmulTactic(serializeMatmulTactic(tactic)), tactic);
