@@ -71,13 +71,11 @@ export class TimingCache {
    * once, the later one's file stands. @throws SdxlError ENGINE_CACHE_UNWRITABLE
    */
   async addTo(path: string, onDismiss: (reason: string) => void): Promise<void> {
-    let isForeign = false;
-    const there = await TimingCache.open(path, this.identity, (reason) => {
-      isForeign = true;
-      onDismiss(reason);
-    });
+    const dismissed: string[] = [];
+    const there = await TimingCache.open(path, this.identity, (reason) => dismissed.push(reason));
+    for (const reason of dismissed) onDismiss(reason);
     const lacking = [...this.#entries].filter(([problem]) => there.get(problem) === undefined);
-    if (isForeign || lacking.length === 0) return;
+    if (dismissed.length > 0 || lacking.length === 0) return;
     for (const [problem, entry] of lacking) there.set(problem, entry);
     await there.save(path);
   }
