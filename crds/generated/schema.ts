@@ -101,6 +101,13 @@ export const sdxlJobSchema: StructuralSchema = {
             '\'a negativePrompt of prompts has no effect with guidanceScale "%s": raise guidanceScale above 1 or remove it\' .format([self.guidanceScale])',
         },
         {
+          rule: '!has(self.prompts) || self.prompts.all(p, !has(p.guidanceScale) || (double(p.guidanceScale) > 1.0) == (double(self.guidanceScale) > 1.0))',
+          fieldPath: '.prompts',
+          message: "a guidanceScale of prompts is above 1 where the job's is, and up to 1 where the job's is not",
+          messageExpression:
+            "'guidanceScale \"%s\" of the job turns guidance %s for all prompts, and one of them has a guidanceScale that does not: make two jobs' .format([self.guidanceScale, double(self.guidanceScale) > 1.0 ? 'on' : 'off'])",
+        },
+        {
           rule: '!has(self.prompts) || has(self.negativePrompt) || self.prompts.all(p, !has(p.negativePrompt2) || has(p.negativePrompt))',
           fieldPath: '.prompts',
           message: 'a negativePrompt2 of prompts needs a negativePrompt, there or in the job, empty if need be',
@@ -478,6 +485,21 @@ export const sdxlJobSchema: StructuralSchema = {
                 maximum: 4096,
                 multipleOf: 32,
                 description: 'Width of its images in pixels. Left out, as in the job.',
+              },
+              numInferenceSteps: {
+                type: 'integer',
+                format: 'int32',
+                minimum: 1,
+                maximum: 1000,
+                description: 'Denoising steps of its images. Left out, as in the job.',
+              },
+              guidanceScale: {
+                type: 'string',
+                maxLength: 7,
+                pattern: '^[0-9]{1,2}(\\.[0-9]{1,4})?$',
+                description:
+                  "Weight of classifier-free guidance of its images, a decimal number from 0 to 99.9999 written as a string. Above 1 where the job's is, up to 1 where the job's is not. Left out, as in the job.",
+                example: '7.5',
               },
             },
           },

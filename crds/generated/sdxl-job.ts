@@ -210,6 +210,10 @@ export interface SdxlJobSpecPrompt {
   readonly height?: number;
   /** Width of its images in pixels. Left out, as in the job. */
   readonly width?: number;
+  /** Denoising steps of its images. Left out, as in the job. */
+  readonly numInferenceSteps?: number;
+  /** Weight of classifier-free guidance of its images, a decimal number from 0 to 99.9999 written as a string. Above 1 where the job's is, up to 1 where the job's is not. Left out, as in the job. */
+  readonly guidanceScale?: string;
 }
 
 /** Size that a training picture is said to have had before it was scaled to targetSize; a small one makes images look scaled up (Podell et al. 2023, section 2.2). Left out, the image's own. */

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { imageCount } from '../../crds/index.js';
-import { psnr } from '../image/index.js';
+import { psnr, ssim } from '../image/index.js';
 import { resolveBackend, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
@@ -27,9 +27,13 @@ export interface Compared {
   readonly mode: string;
   readonly latencySeconds: number;
   readonly speedUp: number;
+  /** Of all replicas together. */
+  readonly imagesPerSecond: number;
   /** Of the images' 8 bits against those of one rank: the worst and the mean. Infinity: equal. */
   readonly worstDecibels: number;
   readonly meanDecibels: number;
+  /** Structural similarity, 1 for equal images. */
+  readonly worstSsim: number;
 }
 
 type ImageEvent = Extract<PipelineEvent, { type: 'image' }>;
@@ -49,16 +53,21 @@ export async function compare(context: Context, options: ComparisonOptions): Pro
       const { paths, seconds } = await make(context, job, options);
       reference ??= paths;
       const likeness = await Promise.all(paths.map((path, image) => likenessOf(path, reference?.[image] ?? path)));
-      const latencySeconds = summarizeLatencies(seconds.slice(options.numWarmupRuns), options.ignoreRatio).trimmedMeanSeconds;
-      const { cfgDegree, patchDegree, mode } = job.spec.parallelism;
+      const { parallelism } = job.spec;
+      // Each replica's first images are warm-up.
+      const warmups = Math.min(options.numWarmupRuns * parallelism.dataDegree, seconds.length - 1);
+      const latencySeconds = summarizeLatencies(seconds.slice(warmups), options.ignoreRatio).trimmedMeanSeconds;
+      const decibels = likeness.map((each) => each.decibels);
       results.push({
         ranks,
-        mesh: `cfg ${cfgDegree} x patch ${patchDegree}`,
-        mode,
+        mesh: printDegrees(parallelism),
+        mode: parallelism.mode,
         latencySeconds,
+        imagesPerSecond: parallelism.dataDegree / latencySeconds,
         speedUp: index === 0 ? 1 : (results[0]?.latencySeconds ?? Number.NaN) / latencySeconds,
-        worstDecibels: Math.min(...likeness),
-        meanDecibels: likeness.reduce((sum, value) => sum + value, 0) / likeness.length,
+        worstDecibels: Math.min(...decibels),
+        meanDecibels: decibels.reduce((sum, value) => sum + value, 0) / decibels.length,
+        worstSsim: Math.min(...likeness.map(({ structure }) => structure)),
       });
     }
     return results;
@@ -69,36 +78,49 @@ export async function compare(context: Context, options: ComparisonOptions): Pro
 
 export function printComparison(results: readonly Compared[], images: number): string {
   const decibels = (value: number): string => (value === Infinity ? 'equal' : value.toFixed(1));
-  const rows = results.map(({ ranks, mesh, mode, latencySeconds, speedUp, worstDecibels, meanDecibels }) => [
+  const rows = results.map(({ ranks, mesh, mode, latencySeconds, speedUp, imagesPerSecond, worstDecibels, meanDecibels, worstSsim }) => [
     String(ranks),
     mesh,
     mode,
     latencySeconds.toFixed(3),
     `${speedUp.toFixed(2)}x`,
+    imagesPerSecond.toFixed(2),
     decibels(worstDecibels),
     decibels(meanDecibels),
+    worstSsim.toFixed(4),
   ]);
-  const header = ['n', 'mesh', 'mode', 'latency (s)', 'speed-up', 'worst PSNR (dB)', 'mean PSNR (dB)'];
-  return `${table(header, rows)}\n\nPSNR of ${images} images in 8 bits against those of one rank. No perceptual metric is shipped.\n`;
+  const header = ['n', 'mesh', 'mode', 'latency (s)', 'speed-up', 'images/s', 'worst PSNR (dB)', 'mean PSNR (dB)', 'worst SSIM'];
+  return `${table(header, rows)}\n\nPSNR and SSIM of ${images} images in 8 bits against those of one rank.\n`;
+}
+
+export function printDegrees({ dataDegree, cfgDegree, patchDegree }: LocalJob['spec']['parallelism']): string {
+  const data = dataDegree === 1 ? '' : `data ${String(dataDegree)} x `;
+  return `${data}cfg ${String(cfgDegree)} x patch ${String(patchDegree)}`;
 }
 
 function cases(context: Context, options: ComparisonOptions, folder: string): Case[] {
-  const { numWarmupRuns, avgRuns, warmupSteps, ...given } = options;
+  const { numWarmupRuns, avgRuns, warmupSteps, dataDegree: replicas = 1, ...given } = options;
   const guided = given.guidanceScale === undefined || Number(given.guidanceScale) > 1;
-  const jobFor = (ranks: number, cfgDegree: number, mode: string, index: number): Case => {
+  const jobFor = (ranks: number, dataDegree: number, cfgDegree: number, mode: string, index: number): Case => {
     const displaced = mode !== 'Synchronous' && warmupSteps !== undefined ? { warmupSteps } : {};
     const output = join(folder, String(index), 'image.png');
-    const job = { ...given, ...displaced, ranks, cfgDegree, mode, output, numImages: numWarmupRuns + avgRuns };
+    const job = { ...given, ...displaced, ranks, dataDegree, cfgDegree, mode, output, numImages: numWarmupRuns + avgRuns };
     return { ranks, job: jobFromOptions(job, context.environment) };
   };
   const wanted = options.ranks.filter((ranks) => ranks > 1);
-  const places = wanted.flatMap((ranks) => [1, ...(guided && ranks % 2 === 0 ? [2] : [])].map((cfgDegree) => ({ ranks, cfgDegree })));
-  const offered = resolveBackend(jobFor(1, 1, 'Synchronous', 0).job.spec.backend) === 'Cuda' ? (['Synchronous'] as const) : patchModes;
-  const all = places.flatMap(({ ranks, cfgDegree }) => {
-    const modes = ranks / cfgDegree === 1 ? (['Synchronous'] as const) : options.mode === undefined ? offered : [options.mode];
-    return modes.map((mode) => ({ ranks, cfgDegree, mode }));
+  const places = wanted.flatMap((ranks) =>
+    [1, ...(replicas > 1 && ranks % replicas === 0 ? [replicas] : [])].flatMap((dataDegree) => {
+      const ofImage = ranks / dataDegree;
+      return [1, ...(guided && ofImage % 2 === 0 ? [2] : [])].map((cfgDegree) => ({ ranks, dataDegree, cfgDegree }));
+    }),
+  );
+  const offered = resolveBackend(jobFor(1, 1, 1, 'Synchronous', 0).job.spec.backend) === 'Cuda' ? (['Synchronous'] as const) : patchModes;
+  const all = places.flatMap(({ ranks, dataDegree, cfgDegree }) => {
+    const modes = ranks / dataDegree / cfgDegree === 1 ? (['Synchronous'] as const) : options.mode === undefined ? offered : [options.mode];
+    return modes.map((mode) => ({ ranks, dataDegree, cfgDegree, mode }));
   });
-  return [jobFor(1, 1, 'Synchronous', 0), ...all.map(({ ranks, cfgDegree, mode }, index) => jobFor(ranks, cfgDegree, mode, index + 1))];
+  const others = all.map(({ ranks, dataDegree, cfgDegree, mode }, index) => jobFor(ranks, dataDegree, cfgDegree, mode, index + 1));
+  return [jobFor(1, 1, 1, 'Synchronous', 0), ...others];
 }
 
 async function make(
@@ -120,8 +142,8 @@ async function make(
   return { paths: images.map(({ path }) => path), seconds: images.map(({ seconds }) => seconds) };
 }
 
-async function likenessOf(path: string, reference: string): Promise<number> {
+async function likenessOf(path: string, reference: string): Promise<{ readonly decibels: number; readonly structure: number }> {
   const [ours, theirs] = [(await readReference(path)).get('image'), (await readReference(reference)).get('image')];
   if (ours === undefined || theirs === undefined) throw new Error(`${path} and ${reference} hold no images`);
-  return psnr(ours, theirs);
+  return { decibels: psnr(ours, theirs), structure: ssim(ours, theirs) };
 }

@@ -2,7 +2,7 @@
 import { Writable } from 'node:stream';
 import { clockMicros } from '../engine/index.js';
 import { type SdxlError, toSdxlError } from '../errors/index.js';
-import { jobName, launch, type LaunchFacts, type LocalJob, type RankMessage, type Task } from '../launch/index.js';
+import { jobName, launch, stepsOfImages, type LaunchFacts, type LocalJob, type RankMessage, type Task } from '../launch/index.js';
 import {
   aggregateMetrics,
   createLog,
@@ -37,9 +37,9 @@ export interface Follow {
 /** @throws SdxlError the launch's */
 export async function follow(context: Context, { task, job, options, images, onMessage, onStarting }: Follow): Promise<void> {
   const { environment, stderr, stop, kill } = context;
-  const steps = job.spec.numInferenceSteps;
+  const steps = stepsOfImages(job.spec, images);
   const snapshots = new Map<number, MetricsSnapshot>();
-  let status = new StatusTracker(jobName(job), images, steps, []);
+  let status = new StatusTracker(jobName(job), steps, []);
   let progress: Progress | undefined;
   const shown = lineStream((line) => {
     if (progress === undefined) stderr.write(`${line}\n`);
@@ -67,8 +67,8 @@ export async function follow(context: Context, { task, job, options, images, onM
       traced: trace !== undefined,
       observer: {
         starting: (facts) => {
-          status = new StatusTracker(jobName(job), images, steps, facts.ranks);
-          progress = openProgress({ rank: facts.ranks[0] ?? 0, images, steps, loads: task.kind !== 'build', stream: stderr });
+          status = new StatusTracker(jobName(job), steps, facts.ranks);
+          progress = openProgress({ rank: facts.ranks[0] ?? 0, steps, loads: task.kind !== 'build', stream: stderr });
           onStarting?.(facts);
         },
         started: (rank, pid) => {

@@ -14,8 +14,8 @@ export interface Progress {
 export interface ProgressOptions {
   /** The rank that is shown. */
   readonly rank: number;
-  readonly images: number;
-  readonly steps: number;
+  /** Of each image. */
+  readonly steps: readonly number[];
   /** Whether engines are loaded, not only built. */
   readonly loads: boolean;
   readonly stream: NodeJS.WriteStream;
@@ -37,7 +37,7 @@ class ProgressLines implements Progress {
     if (message.type === 'phase') this.line(message.phase);
     if (message.type === 'event') this.#event(message.event);
     if (message.type === 'sample')
-      this.line(`image ${String(message.image + 1)}/${String(this.#options.images)}: ${seconds(message.seconds)}`);
+      this.line(`image ${String(message.image + 1)}/${String(this.#options.steps.length)}: ${seconds(message.seconds)}`);
   }
 
   line(text: string): void {
@@ -49,7 +49,7 @@ class ProgressLines implements Progress {
   }
 
   #event(event: PipelineEvent): void {
-    const { images } = this.#options;
+    const images = this.#options.steps.length;
     const image = 'image' in event ? `image ${String(event.image + 1)}/${String(images)}: ` : '';
     switch (event.type) {
       case 'engine':
@@ -88,7 +88,7 @@ class ProgressBar implements Progress {
 
   constructor(options: ProgressOptions) {
     this.#options = options;
-    this.#progress = new JobProgress(options.images, options.steps);
+    this.#progress = new JobProgress(options.steps);
     this.#bar = new SingleBar({
       format: '{what} [{bar}] {value}/{total} steps, {duration_formatted}, {eta_formatted} left',
       stream: options.stream,
@@ -101,7 +101,7 @@ class ProgressBar implements Progress {
 
   message(rank: number, message: RankMessage): void {
     if (rank !== this.#options.rank) return;
-    const { images } = this.#options;
+    const images = this.#options.steps.length;
     if (message.type === 'phase') this.#show(message.phase);
     if (message.type !== 'event') return;
     const { event } = message;
@@ -129,7 +129,7 @@ class ProgressBar implements Progress {
       return;
     }
     this.#active = true;
-    this.#bar.start(this.#options.images * this.#options.steps, 0, payload);
+    this.#bar.start(this.#progress.steps, 0, payload);
   }
 }
 

@@ -14,6 +14,7 @@ export {
 export { a1111Text, jsonKeyword, parametersAsJson, parametersKeyword, type ImageParameters, type JsonValue } from './parameters.js';
 export { encodePng, quantize, type PngText } from './png.js';
 export { psnr } from './psnr.js';
+export { ssim } from './ssim.js';
 export { readRecord, sidecarPath, type ImageRecord } from './image-record.js';
 export { removeDeadTemporaries } from './temporary-files.js';
 export { assertWritable, writeImage, type WrittenImage } from './write-image.js';

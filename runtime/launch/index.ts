@@ -10,7 +10,7 @@ export { captureStages, type CaptureOptions } from './capture.js';
 export { readBudget, threadsPerRank, type Budget } from './budget.js';
 export { readEnvironment, terminationLogPath, type Environment } from './environment.js';
 export { jobName, launch, openModel, type LaunchFacts, type LaunchObserver, type LaunchOptions } from './launch.js';
-export { meshOf, patchTimingOf, toJobRequest } from './job-request.js';
+export { meshOf, patchTimingOf, stepsOfImages, toJobRequest } from './job-request.js';
 export { formatBytes } from './memory-check.js';
 export type { RankMessage, Task } from './messages.js';
 export { writeRunSummary, writeTerminationLog } from './termination-log.js';

@@ -55,8 +55,17 @@ export function toJobRequest({ name, spec }: NamedJob): JobRequest {
   return { name, numImages: imageCount(spec), output: resolve(spec.output.path), first: requestOf(images, 0), ...images };
 }
 
-function promptRequest({ seed, ...prompt }: SdxlJobSpecPrompt): PromptRequest {
-  return { ...prompt, ...(seed === undefined ? {} : { seed: BigInt(seed) }) };
+function promptRequest({ seed, guidanceScale, ...prompt }: SdxlJobSpecPrompt): PromptRequest {
+  return {
+    ...prompt,
+    ...(seed === undefined ? {} : { seed: BigInt(seed) }),
+    ...(guidanceScale === undefined ? {} : { guidanceScale: Number(guidanceScale) }),
+  };
+}
+
+/** Denoising steps of each of the first `images` images. */
+export function stepsOfImages({ prompts, numImages, numInferenceSteps }: SdxlJobSpec, images: number): number[] {
+  return Array.from({ length: images }, (_, image) => prompts?.[Math.floor(image / numImages)]?.numInferenceSteps ?? numInferenceSteps);
 }
 
 function sharedRequest(spec: SdxlJobSpec): ImageRequest {

@@ -2,9 +2,10 @@
 import { imageCount, type SdxlJobSpec } from '../../crds/index.js';
 import { JobProgress, type RankMetrics } from '../observe/index.js';
 import type { PipelineEvent, PipelineObserver } from '../pipeline/index.js';
+import { stepsOfImages } from './job-request.js';
 
 export function measure(metrics: RankMetrics, spec: SdxlJobSpec): PipelineObserver {
-  const progress = new JobProgress(imageCount(spec), spec.numInferenceSteps);
+  const progress = new JobProgress(stepsOfImages(spec, imageCount(spec)));
   return (event: PipelineEvent): void => {
     switch (event.type) {
       case 'engine':

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ExitCode, SdxlError, toSdxlError, type SerializedError } from '../errors/index.js';
 import { RankMetrics } from '../observe/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
+import { heapTrimmer } from './heap-growth.js';
 import { heartbeatIntervalMs, type Assignment, type LauncherMessage, type RankMessage } from './messages.js';
 import { measure } from './pipeline-metrics.js';
 import { RankTrace } from './rank-trace.js';
@@ -47,6 +48,7 @@ async function main(assignment: Assignment): Promise<void> {
     void sendMetrics(metrics);
   }, heartbeatIntervalMs);
   const record = measure(metrics, job.spec);
+  const trimHeap = heapTrimmer();
   const trace = assignment.traced ? new RankTrace((spans) => void send({ type: 'trace', spans })) : undefined;
   const work = runRank(
     assignment,
@@ -57,6 +59,8 @@ async function main(assignment: Assignment): Promise<void> {
       event: (event: PipelineEvent) => {
         trace?.event(event);
         record(event);
+        // An image's last stage on every rank.
+        if (event.type === 'stage-ended' && event.stage === 'decode') trimHeap();
         void send({ type: 'event', event });
       },
       sample: (image, seconds) => void send({ type: 'sample', image, seconds }),

@@ -1,14 +1,17 @@
 /** How far a job is, image by image: several may be under way at once, and what is told of them comes in any order. */
 export class JobProgress {
-  readonly #images: number;
-  readonly #steps: number;
+  /** Of each image. */
+  readonly #steps: readonly number[];
   readonly #done = new Set<number>();
+  #stepsOfDone = 0;
+  /** Of the whole job. */
+  readonly steps: number;
   /** Steps made, by image. */
   readonly #underWay = new Map<number, number>();
 
-  constructor(images: number, steps: number) {
-    this.#images = images;
+  constructor(steps: readonly number[]) {
     this.#steps = steps;
+    this.steps = steps.reduce((sum, each) => sum + each, 0);
   }
 
   /** `step` counts from 1. */
@@ -17,6 +20,7 @@ export class JobProgress {
   }
 
   imageEnded(image: number): void {
+    if (!this.#done.has(image)) this.#stepsOfDone += this.#of(image);
     this.#done.add(image);
     this.#underWay.delete(image);
   }
@@ -27,12 +31,15 @@ export class JobProgress {
 
   /** Steps of the whole job that are done; those of images that were complete already count. */
   get stepsDone(): number {
-    const within = [...this.#underWay.values()].reduce((sum, steps) => sum + Math.min(steps, this.#steps), 0);
-    return this.#done.size * this.#steps + within;
+    return [...this.#underWay].reduce((sum, [image, steps]) => sum + Math.min(steps, this.#of(image)), this.#stepsOfDone);
   }
 
   /** 0 … 1. */
   get ratio(): number {
-    return Math.min(1, this.stepsDone / (this.#images * this.#steps));
+    return Math.min(1, this.stepsDone / this.steps);
+  }
+
+  #of(image: number): number {
+    return this.#steps[image] ?? 0;
   }
 }

@@ -24,6 +24,7 @@ export interface Status {
   /** Images that are done, and of how many. */
   readonly imagesDone: number;
   readonly images: number;
+  /** Of the image that is under way, or of the first. */
   readonly steps: number;
   /** Share of the job's denoising steps that are done, 0 … 1. */
   readonly progressRatio: number;
@@ -36,18 +37,17 @@ const phaseOrder: readonly RankPhase[] = ['failed', 'starting', 'building', 'joi
 
 export class StatusTracker {
   readonly #job: string;
-  readonly #images: number;
-  readonly #steps: number;
+  readonly #steps: readonly number[];
   readonly #ranks: Map<number, RankStatus>;
   readonly #latencies: number[] = [];
   readonly #progress: JobProgress;
   #lastError: Status['lastError'] = null;
 
-  constructor(job: string, images: number, steps: number, ranks: readonly number[]) {
+  /** `steps` are those of each image. */
+  constructor(job: string, steps: readonly number[], ranks: readonly number[]) {
     this.#job = job;
-    this.#images = images;
     this.#steps = steps;
-    this.#progress = new JobProgress(images, steps);
+    this.#progress = new JobProgress(steps);
     this.#ranks = new Map(ranks.map((rank) => [rank, { rank, phase: 'starting', image: null, step: 0, lastHeartbeat: null }]));
   }
 
@@ -88,8 +88,8 @@ export class StatusTracker {
       phase: phaseOrder.find((phase) => phases.includes(phase)) ?? 'starting',
       ranks,
       imagesDone: this.#progress.imagesDone,
-      images: this.#images,
-      steps: this.#steps,
+      images: this.#steps.length,
+      steps: this.#steps[ranks[0]?.image ?? 0] ?? 0,
       progressRatio: this.progressRatio,
       latencySeconds: summarizeSeconds(this.#latencies),
       lastError: this.#lastError,

@@ -183,6 +183,8 @@ export function checkJob(model: Model, job: JobRequest, mesh: Mesh): void {
     const request = requestOf(job, (index + 1) * job.imagesPerPrompt);
     checkSize(request.height, request.width, mesh, model.latentUnit, model.vaeScaleFactor);
     contextLength(model, request, `spec.prompts[${String(index + 1)}]`);
+    if (request.numInferenceSteps !== job.first.numInferenceSteps)
+      model.scheduler(request.scheduler).setTimesteps(request.numInferenceSteps);
   });
 }
 

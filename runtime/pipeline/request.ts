@@ -59,7 +59,12 @@ export interface ImageRequest {
 
 /** One prompt of several: what it does not say is as in the job. */
 export type PromptRequest = Pick<ImageRequest, 'prompt'> &
-  Partial<Pick<ImageRequest, 'prompt2' | 'negativePrompt' | 'negativePrompt2' | 'seed' | 'height' | 'width'>>;
+  Partial<
+    Pick<
+      ImageRequest,
+      'prompt2' | 'negativePrompt' | 'negativePrompt2' | 'seed' | 'height' | 'width' | 'numInferenceSteps' | 'guidanceScale'
+    >
+  >;
 
 /** A job's images: each has a seed and a generator of its own. */
 export interface JobRequest {

@@ -30,13 +30,13 @@ describe('prompts from a file', () => {
     const entries = [
       'flowers',
       { prompt: 'a rabbit', seed: 99, negativePrompt: 'night', height: 96 },
-      { prompt: 'a boat', prompt2: 'willows', width: 128 },
+      { prompt: 'a boat', prompt2: 'willows', width: 128, numInferenceSteps: 5, guidanceScale: '2.0' },
     ];
     await writeFile(workspace.file('p.json'), JSON.stringify(entries));
     await writeFile(workspace.file('p.jsonl'), entries.map((entry) => `${JSON.stringify(entry)}\n`).join('\n'));
     await writeFile(
       workspace.file('p.yaml'),
-      '- flowers\n- { prompt: a rabbit, seed: 99, negativePrompt: night, height: 96 }\n- prompt: a boat\n  prompt2: willows\n  width: 128\n',
+      '- flowers\n- { prompt: a rabbit, seed: 99, negativePrompt: night, height: 96 }\n- prompt: a boat\n  prompt2: willows\n  width: 128\n  numInferenceSteps: 5\n  guidanceScale: "2.0"\n',
     );
     const contents: Buffer[][] = [];
     for (const kind of ['json', 'jsonl', 'yaml']) {
@@ -65,6 +65,27 @@ describe('prompts from a file', () => {
         ['a boat', 'willows', undefined, '12', 64, 128],
       ],
     );
+    assert.deepEqual(
+      records.map(({ numInferenceSteps, guidanceScale }) => [numInferenceSteps, guidanceScale]),
+      [3, 3, 3, 3, 5, 5].map((steps) => [steps, steps === 5 ? 2 : 3]),
+    );
+    // What a prompt says of itself is what a job of its own would say.
+    const alone = [
+      '--prompt',
+      'a boat',
+      '--prompt-2',
+      'willows',
+      '--width',
+      '128',
+      '--num-inference-steps',
+      '5',
+      '--guidance-scale',
+      '2.0',
+    ];
+    const { code, stderr } = await sdxl(job(...alone, '--seed', '11', '--output', 'alone.png'), { cwd: workspace.path, env });
+    assert.equal(code, 0, stderr);
+    const pixels = (png: Buffer | undefined): ArrayLike<number> => decode(png ?? assert.fail()).data;
+    assert.deepEqual(pixels(await readFile(workspace.file('alone.png'))), pixels(contents[0]?.[4]));
     const { height, width } = decode(contents[0]?.[2] ?? assert.fail());
     assert.deepEqual([height, width], [96, 64]);
   });

@@ -6,7 +6,7 @@ import { SdxlError } from '../../errors/index.js';
 import { resolveBackend, type LocalJob, type RankMessage } from '../../launch/index.js';
 import { packageFile, packageVersion } from '../../package-root.js';
 import { summarizeLatencies, type LatencySummary } from '../bench-statistics.js';
-import { compare, printComparison } from '../comparison.js';
+import { compare, printComparison, printDegrees } from '../comparison.js';
 import type { Context } from '../context.js';
 import { follow, type RunOptions } from '../follow.js';
 import {
@@ -38,6 +38,8 @@ interface Result {
   readonly threadsPerRank: number;
   readonly latency: LatencySummary;
   readonly speedUp: number;
+  /** Of all replicas together. */
+  readonly imagesPerSecond: number;
   readonly step: StepSummary | null;
   /** Every counted run, in order. */
   readonly seconds: readonly number[];
@@ -54,6 +56,11 @@ export function addBenchCommand(program: Command, context: Context): void {
   addModelOption(command);
   addSizeOptions(command);
   command.option('-n, --ranks <counts>', 'numbers of ranks to compare', integers, [1]);
+  command.option(
+    '--data-degree <count>',
+    'images made at once, each on ranks of its own, where their number is a multiple of it (default: 1)',
+    integerIn(1, 64),
+  );
   command.option('--cfg-degree <1|2>', '2: guidance branches on different ranks, where their number is even (default: 1)', integer);
   addModeOptions(command);
   addImageOptions(command);
@@ -69,6 +76,7 @@ export function addBenchCommand(program: Command, context: Context): void {
     examples(
       'sdxl bench --model ./sdxl-base --size 1024 -n 1,2',
       'sdxl bench --size 256 -n 1,2,4 --threads 1 --json',
+      'sdxl bench --size 256 -n 1,2 --data-degree 2',
       'sdxl bench --size 256 -n 2 --compare --avg-runs 5',
     ),
   );
@@ -132,13 +140,14 @@ function decibels(value: number): number | 'equal' {
 
 function jobFor(
   ranks: number,
-  { cfgDegree = 1, mode, ...options }: Options,
+  { dataDegree = 1, cfgDegree = 1, mode, ...options }: Options,
   { environment }: Context,
 ): { readonly ranks: number; readonly job: LocalJob } {
-  const cfg = cfgDegree === 2 && ranks % 2 !== 0 ? 1 : cfgDegree;
+  const data = ranks % dataDegree === 0 ? dataDegree : 1;
+  const cfg = cfgDegree === 2 && (ranks / data) % 2 !== 0 ? 1 : cfgDegree;
   // With one stripe every mode is synchronous.
-  const modeHere = mode === undefined || ranks === cfg ? {} : { mode };
-  return { ranks, job: jobFromOptions({ ...options, ...modeHere, ranks, cfgDegree: cfg }, environment) };
+  const modeHere = mode === undefined || ranks === data * cfg ? {} : { mode };
+  return { ranks, job: jobFromOptions({ ...options, ...modeHere, ranks, dataDegree: data, cfgDegree: cfg }, environment) };
 }
 
 async function measure(context: Context, ranks: number, job: LocalJob, options: Options, baseline: Result | undefined): Promise<Result> {
@@ -161,7 +170,17 @@ async function measure(context: Context, ranks: number, job: LocalJob, options: 
   });
   const latency = summarizeLatencies(seconds, ignoreRatio);
   const speedUp = baseline === undefined ? 1 : baseline.latency.trimmedMeanSeconds / latency.trimmedMeanSeconds;
-  return { ranks, mesh: job.spec.parallelism, threadsPerRank, latency, speedUp, step: statistics.summary() ?? null, seconds };
+  const imagesPerSecond = job.spec.parallelism.dataDegree / latency.trimmedMeanSeconds;
+  return {
+    ranks,
+    mesh: job.spec.parallelism,
+    threadsPerRank,
+    latency,
+    speedUp,
+    imagesPerSecond,
+    step: statistics.summary() ?? null,
+    seconds,
+  };
 }
 
 /** As the table names it: what computed. */
@@ -170,16 +189,17 @@ function frameworkOf(backend: SdxlJob['spec']['backend']): string {
 }
 
 function printResults(results: readonly Result[], resolution: string, framework: string): string {
-  const main = results.map(({ ranks, latency, speedUp }) => [
+  const main = results.map(({ ranks, latency, speedUp, imagesPerSecond }) => [
     framework,
     resolution,
     String(ranks),
     latency.trimmedMeanSeconds.toFixed(3),
     `${speedUp.toFixed(2)}x`,
+    imagesPerSecond.toFixed(2),
   ]);
   const details = results.map(({ ranks, mesh, threadsPerRank, latency, step }) => [
     String(ranks),
-    `cfg ${String(mesh.cfgDegree)} x patch ${String(mesh.patchDegree)}`,
+    printDegrees(mesh),
     String(threadsPerRank),
     latency.medianSeconds.toFixed(3),
     latency.p95Seconds.toFixed(3),
@@ -189,7 +209,7 @@ function printResults(results: readonly Result[], resolution: string, framework:
     step === null ? '' : (step.sentBytesPerStep / 1e6).toFixed(2),
   ]);
   return [
-    table(['framework', 'resolution', 'n', 'latency (s)', 'speed-up'], main),
+    table(['framework', 'resolution', 'n', 'latency (s)', 'speed-up', 'images/s'], main),
     '',
     table(['n', 'mesh', 'threads', 'median (s)', 'p95 (s)', 'step (ms)', 'in exchanges', 'exchanges/step', 'MB sent/step'], details),
     '',

@@ -26,7 +26,7 @@ test('images are told of by rank 0 alone', async () => {
 });
 
 test('the status follows the rank that is least far', () => {
-  const status = new StatusTracker('j', 2, 10, [0, 1]);
+  const status = new StatusTracker('j', [10, 10], [0, 1]);
   assert.deepEqual([status.get().phase, status.get().progressRatio, status.get().latencySeconds], ['starting', 0, null]);
   status.phaseChanged(0, 'running');
   assert.equal(status.get().phase, 'starting');
@@ -43,7 +43,7 @@ test('the status follows the rank that is least far', () => {
 });
 
 test('images made at once count together, told of by several ranks and in any order', () => {
-  const status = new StatusTracker('j', 4, 10, [0, 1]);
+  const status = new StatusTracker('j', [10, 10, 10, 10], [0, 1]);
   status.stepEnded(0, 0, 5);
   status.stepEnded(1, 1, 5);
   // Rank 0 says it as well, and says it of a rank elsewhere.
@@ -70,7 +70,7 @@ test('quantiles are interpolated', () => {
 
 test('health tells why not; other methods are refused; closing twice is fine', async () => {
   const health: { reason?: string } = {};
-  const status = new StatusTracker('j', 1, 1, [0]);
+  const status = new StatusTracker('j', [1], [0]);
   const sources = { metrics: async () => '', status: () => status.get(), unhealthy: () => health.reason };
   const server = await ObservationServer.open({ host: '127.0.0.1', port: 0 }, sources);
   const url = `http://127.0.0.1:${String(server.port)}`;
