@@ -5,7 +5,7 @@
  *     node dist/bench/gpu/small-model-parity.js --make-reference DIR              # ONNX, one rank
  *     node dist/bench/gpu/small-model-parity.js --against DIR [--backend Cuda] [-n 1] [--cfg-degree 1] [--limit 40]
  *
- * With `--mode CorrectedAsyncGn -n 2` (and `--warmup-steps 2`) images and references are displaced, both on so many ranks.
+ * Engines are kept in `--cache DIR` where given. With `--mode CorrectedAsyncGn -n 2` (and `--warmup-steps 2`) images and references are displaced, both on so many ranks.
  *
  * Prints the PSNR of each and the least and median of all; ends with 1 where one is below the limit. Ranks are processes of this
  * machine, rank i on device i; `-n` of them are `--cfg-degree` guidance branches of n / cfg-degree bands each.
@@ -48,6 +48,7 @@ const { values } = parseArgs({
     tactics: { type: 'string', default: '1' },
     limit: { type: 'string', default: '40' },
     only: { type: 'string' },
+    cache: { type: 'string' },
     mode: { type: 'string', default: 'Synchronous' },
     'warmup-steps': { type: 'string', default: '2' },
     rank: { type: 'string' },
@@ -156,11 +157,11 @@ async function main(): Promise<number> {
 
 /** Starts the ranks and waits for them; throws where one fails. */
 async function generate(job: Omit<Job, 'port' | 'tactics' | 'cache'>): Promise<void> {
-  const cache = await mkdtemp(join(tmpdir(), 'sdxl-parity-cache-'));
+  const cache = values.cache ?? (await mkdtemp(join(tmpdir(), 'sdxl-parity-cache-')));
   try {
     await forkRanks(import.meta.filename, job.cfg * job.patch, { ...job, tactics: Number(values.tactics), cache });
   } finally {
-    await rm(cache, { recursive: true, force: true });
+    if (values.cache === undefined) await rm(cache, { recursive: true, force: true });
   }
 }
 

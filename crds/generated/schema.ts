@@ -202,11 +202,6 @@ export const sdxlJobSchema: StructuralSchema = {
           message: 'backend Cuda computes in Float16: set dtype to Float16 or Auto, or backend to Onnx',
         },
         {
-          rule: "self.backend != 'Cuda' || self.parallelism.mode == 'Synchronous'",
-          fieldPath: '.parallelism.mode',
-          message: 'backend Cuda has no displaced patches: set mode to Synchronous, or backend to Onnx',
-        },
-        {
           rule: 'double(self.guidanceRescale) == 0.0 || double(self.guidanceScale) > 1.0',
           fieldPath: '.guidanceRescale',
           message: 'guidanceRescale has no effect unless guidanceScale is above 1',
@@ -917,7 +912,7 @@ export const sdxlJobSchema: StructuralSchema = {
               maxLength: 32,
               default: 'Synchronous',
               description:
-                "When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank. The others displace: after the warm-up a step uses the neighbours' activations of the step before, which travel while it computes, so the images differ a little. They treat the statistics of GroupNorm differently: `SyncGn` waits for the fresh ones, `CorrectedAsyncGn` moves the old ones by this rank's own change, `StaleGn` takes the neighbours' old ones, `SeparateGn` only its own. `NoSync` is `SeparateGn` without any exchange after the warm-up. All but `Synchronous` need patchDegree above 1, and a backend other than `Cuda`.",
+                "When stripes learn of their neighbours' activations. `Synchronous`: in every layer of every step, so that the images equal those of one rank. The others displace: after the warm-up a step uses the neighbours' activations of the step before, which travel while it computes, so the images differ a little. They treat the statistics of GroupNorm differently: `SyncGn` waits for the fresh ones, `CorrectedAsyncGn` moves the old ones by this rank's own change, `StaleGn` takes the neighbours' old ones, `SeparateGn` only its own. `NoSync` is `SeparateGn` without any exchange after the warm-up. All but `Synchronous` need patchDegree above 1.",
               example: 'CorrectedAsyncGn',
             },
             warmupSteps: {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { imageCount } from '../../crds/index.js';
 import { psnr, ssim } from '../image/index.js';
-import { resolveBackend, type LocalJob } from '../launch/index.js';
+import type { LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
 import { readReference } from '../verify/index.js';
@@ -114,9 +114,9 @@ function cases(context: Context, options: ComparisonOptions, folder: string): Ca
       return [1, ...(guided && ofImage % 2 === 0 ? [2] : [])].map((cfgDegree) => ({ ranks, dataDegree, cfgDegree }));
     }),
   );
-  const offered = resolveBackend(jobFor(1, 1, 1, 'Synchronous', 0).job.spec.backend) === 'Cuda' ? (['Synchronous'] as const) : patchModes;
   const all = places.flatMap(({ ranks, dataDegree, cfgDegree }) => {
-    const modes = ranks / dataDegree / cfgDegree === 1 ? (['Synchronous'] as const) : options.mode === undefined ? offered : [options.mode];
+    const modes =
+      ranks / dataDegree / cfgDegree === 1 ? (['Synchronous'] as const) : options.mode === undefined ? patchModes : [options.mode];
     return modes.map((mode) => ({ ranks, dataDegree, cfgDegree, mode }));
   });
   const others = all.map(({ ranks, dataDegree, cfgDegree, mode }, index) => jobFor(ranks, dataDegree, cfgDegree, mode, index + 1));

@@ -62,7 +62,6 @@ export async function launch(options: LaunchOptions): Promise<void> {
   const backend = resolveBackend(spec.backend);
   if (environment.acceleratorRequired && onProcessor.includes(backend)) throw noAccelerator(spec.backend);
   const placement = place(options);
-  if (backend === 'Cuda') refuseDisplaced(spec);
   const budget = readBudget();
   const memory: MemoryBudget =
     options.memoryLimitBytes === undefined
@@ -115,18 +114,6 @@ export async function launch(options: LaunchOptions): Promise<void> {
   } finally {
     // Of ranks that were killed while they wrote.
     if (writesHere) await removeDeadTemporaries(dirname(resolve(request.output)));
-  }
-}
-
-/** What the CUDA backend cannot do yet, before anything is started. */
-function refuseDisplaced({ parallelism }: LocalSpec): void {
-  // `Auto` became Cuda here: nothing could refuse it before.
-  if (parallelism.mode !== 'Synchronous') {
-    throw new SdxlError(
-      'BACKEND_UNAVAILABLE',
-      `backend Cuda has no displaced patches: set parallelism.mode to Synchronous, found ${parallelism.mode}, or backend to Onnx`,
-      { fields: { backend: 'Cuda', mode: parallelism.mode } },
-    );
   }
 }
 

@@ -72,17 +72,18 @@ async function compare(
 describe('displaced steps as they are planned', () => {
   // `square` has two guidance branches, whose keys are copied among those of the peers; with one they are written there at once.
   const cases = [
-    { mode: 'CorrectedAsyncGn', arrival: 'late', name: 'square', patch: 2, runs: 4 },
-    { mode: 'CorrectedAsyncGn', arrival: 'at once', name: 'wide', patch: 2, runs: 4 },
-    { mode: 'SyncGn', arrival: 'late', name: 'wide', patch: 2, runs: 3 },
-    { mode: 'StaleGn', arrival: 'at once', name: 'square', patch: 2, runs: 3 },
-    { mode: 'SeparateGn', arrival: 'late', name: 'wide', patch: 2, runs: 3 },
-    { mode: 'NoSync', arrival: 'late', name: 'square', patch: 2, runs: 3 },
-    { mode: 'StaleGn', arrival: 'late', name: 'tall', patch: 4, runs: 3 },
+    { mode: 'CorrectedAsyncGn', arrival: 'late', name: 'square', cfg: 1, patch: 2, runs: 4 },
+    { mode: 'CorrectedAsyncGn', arrival: 'at once', name: 'wide', cfg: 1, patch: 2, runs: 4 },
+    { mode: 'SyncGn', arrival: 'late', name: 'wide', cfg: 1, patch: 2, runs: 3 },
+    { mode: 'StaleGn', arrival: 'at once', name: 'square', cfg: 1, patch: 2, runs: 3 },
+    { mode: 'SeparateGn', arrival: 'late', name: 'wide', cfg: 1, patch: 2, runs: 3 },
+    { mode: 'NoSync', arrival: 'late', name: 'square', cfg: 1, patch: 2, runs: 3 },
+    { mode: 'StaleGn', arrival: 'late', name: 'tall', cfg: 1, patch: 4, runs: 3 },
+    { mode: 'CorrectedAsyncGn', arrival: 'late', name: 'wide', cfg: 2, patch: 2, runs: 3 },
   ] as const;
-  for (const { mode, arrival, name, patch, runs } of cases) {
-    it(`${mode}, ${String(patch)} bands, ${name}, arriving ${arrival}`, async (t) => {
-      const { oracle, found, synchronous } = await compare({ cfg: 1, patch }, mode, { arrival, name, runs });
+  for (const { mode, arrival, name, cfg, patch, runs } of cases) {
+    it(`${mode}, cfg ${String(cfg)} × patch ${String(patch)}, ${name}, arriving ${arrival}`, async (t) => {
+      const { oracle, found, synchronous } = await compare({ cfg, patch }, mode, { arrival, name, runs });
       const against = (outputs: Outputs): number[] => outputs.map((output, run) => relativeError(output, oracle[run] ?? assert.fail()));
       const [errors, moved] = [against(found), against(synchronous)];
       t.diagnostic(

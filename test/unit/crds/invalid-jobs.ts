@@ -107,12 +107,6 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('no model', { model: undefined }, 'model', 'is required: where the weights come from'),
   rule('half precision on the processor', { backend: 'Onnx', dtype: 'Float16' }, 'dtype', 'backend Onnx computes in Float32'),
   rule('single precision on a GPU', { backend: 'Cuda', dtype: 'Float32' }, 'dtype', 'backend Cuda computes in Float16'),
-  rule(
-    'displaced patches on GPUs',
-    { backend: 'Cuda', parallelism: { patchDegree: 2, mode: 'StaleGn' } },
-    'parallelism.mode',
-    'backend Cuda has no displaced patches: set mode to Synchronous',
-  ),
   rule('a model from nowhere', { model: {} }, 'model', 'exactly one of path, claim, image and huggingFace must be given'),
   rule('two models', { model: { path: 'a', claim: { name: 'b' } } }, 'model', 'exactly one of path, claim, image and huggingFace'),
   schema('a claim without a name', { model: { claim: {} } }, 'model.claim.name', 'is required: name of the PersistentVolumeClaim'),

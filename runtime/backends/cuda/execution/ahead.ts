@@ -10,8 +10,11 @@ import type { Move, OperationOf } from '../plan/operations.js';
 import { elementBytes, product } from '../plan/view.js';
 import type { Addresses } from './launch.js';
 
-/** A step's exchanges need a few GB/s; a block moves some 20. */
-export const aheadBlocks = 4;
+/**
+ * A block moves some 7 GB/s between two H100s, and a step's exchanges want 15 for each peer. On two, 4 to 32 took equally long: what more
+ * blocks take from the step's kernels, fewer take for longer.
+ */
+export const aheadBlocks = 16;
 
 export class AheadExchanges {
   readonly #nccl: Nccl;

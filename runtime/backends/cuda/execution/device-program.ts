@@ -10,12 +10,13 @@ import {
   type Stream,
   type Workspace,
 } from '../libraries/index.js';
-import { stages, type Operation, type Stage } from '../plan/operations.js';
-import { displacedForms, type BufferSpec, type Program, type ProgramValue, type StepForm } from '../plan/program.js';
+import { stages, type Stage } from '../plan/operations.js';
+import type { BufferSpec, Program, ProgramValue, StepForm } from '../plan/program.js';
 import { buffersOf } from '../plan/memory.js';
 import { elementBytes, product } from '../plan/view.js';
 import type { AheadExchanges } from './ahead.js';
-import { bindOperation, type BindContext } from './bind.js';
+import { bindDisplaced } from './bind-displaced.js';
+import { bindOperation } from './bind.js';
 import type { DeviceCollectives } from './collectives.js';
 import { exportLaunch, importLaunch } from './kernel-launches.js';
 import type { HalfType, KernelSet } from './kernels.js';
@@ -76,8 +77,8 @@ export class DeviceProgram {
     this.#halves = device.allocate(2 * halfBytes, `what displaced steps of ${program.name} leave to each other`);
     if (program.displaced !== undefined) {
       // Rows beyond the image's edges are never received: zeros stay.
-      session.stream.fill(this.#persistent.pointer, 0, persistentBytes);
-      session.stream.fill(this.#halves.pointer, 0, 2 * halfBytes);
+      if (persistentBytes > 0) session.stream.fill(this.#persistent.pointer, 0, persistentBytes);
+      if (halfBytes > 0) session.stream.fill(this.#halves.pointer, 0, 2 * halfBytes);
     }
     this.#cleared = new ClearedWorkspaces(device, clearedWorkspaceBytes);
     const views = new Map(program.inputs.map(({ view }) => [view.buffer, view]));
@@ -124,7 +125,12 @@ export class DeviceProgram {
     for (const stage of stages) {
       for (const operation of program.operations[stage]) bound[stage].push(await bindOperation(operation, context));
     }
-    bound.displaced = await this.#bindDisplaced(context, bound.step);
+    const { ahead } = this.#options;
+    if (program.displaced !== undefined && ahead === undefined) throw new Error(`${program.name} has nothing that sends ahead`);
+    if (ahead !== undefined) {
+      const halves = [this.addresses, this.#otherHalf] as const;
+      bound.displaced = await bindDisplaced(program, halves, { ...context, ahead }, bound.step);
+    }
     // Tuning may have asked for memory; the arena itself is only moved by another program.
     tactics.release();
     this.#bound = bound;
@@ -223,31 +229,6 @@ export class DeviceProgram {
       port.host.close();
       port.device?.close();
     }
-  }
-
-  /** Launches that touch nothing of either half are the same in all forms of the step. */
-  async #bindDisplaced(context: BindContext, synchronous: readonly Launch[]): Promise<Launch[][]> {
-    const { program, ahead } = this.#options;
-    const [forms, operations] = [displacedForms(program), program.displaced ?? []];
-    if (forms.length > 0 && ahead === undefined) throw new Error(`${program.name} has displaced steps and nothing that sends ahead`);
-    const isHalved = (operation: Operation): boolean =>
-      [...buffersOf(operation)].some((buffer) => program.memory.places.get(buffer)?.block === 'halved');
-    const known = new Map(synchronous.map((launch) => [launch.operation, launch]));
-    const bound: Launch[][] = [];
-    for (const form of forms) {
-      const [addresses, next] = form === 0 ? [this.addresses, this.#otherHalf] : [this.#otherHalf, this.addresses];
-      const displaced = ahead === undefined ? undefined : { next, ahead };
-      const launches: Launch[] = [];
-      for (const operation of operations) {
-        const shared = isHalved(operation) ? undefined : known.get(operation);
-        const launch =
-          shared ?? (await bindOperation(operation, { ...context, addresses, ...(displaced === undefined ? {} : { displaced }) }));
-        known.set(operation, launch);
-        launches.push(launch);
-      }
-      bound.push(launches);
-    }
-    return bound;
   }
 
   #addressOf(buffer: number, half: 0 | 1): bigint {
