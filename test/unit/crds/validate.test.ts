@@ -117,6 +117,10 @@ test('guidance just above 1 allows what needs guidance', () => {
   accepted(jobWith({ guidanceScale: '1.0001', negativePrompt: 'blurry', parallelism: { cfgDegree: 2 } }));
 });
 
+test('every backend takes displaced patches', () => {
+  for (const backend of ['Auto', 'Onnx', 'Cuda']) accepted(jobWith({ backend, parallelism: { patchDegree: 2, mode: 'CorrectedAsyncGn' } }));
+});
+
 test('the largest seed is allowed for one image', () => {
   assert.equal(accepted(jobWith({ seed: Number.MAX_SAFE_INTEGER })).spec.seed, Number.MAX_SAFE_INTEGER);
 });
