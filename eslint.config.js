@@ -16,6 +16,7 @@ const layers = {
   schedulers: ground,
   image: ground,
   observe: ground,
+  storage: ['image', ...ground],
   verify: ['weights', ...ground],
   collectives: ground,
   models: ['graph', ...ground],

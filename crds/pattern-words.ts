@@ -16,6 +16,9 @@ const words: Readonly<Record<string, string>> = {
   '^[a-z0-9A-Z][-a-zA-Z0-9._/:@]*$': 'be the reference of an image, such as registry.example.com/name:1.0',
   '^[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*$': 'have the form owner/name',
   '^[A-Za-z0-9][-A-Za-z0-9._/]*$': 'be the name of a branch or a tag, or a commit',
+  '^[a-z0-9][-.a-z0-9]*[a-z0-9]$':
+    'be the name of a bucket alone, without "s3://" and without "/" (what follows the bucket is its prefix): ' +
+    'lower-case letters, digits, "-" and "." only, with a letter or a digit at both ends',
   '^https?://[^\\s]+$': 'be an http or https address without spaces',
   '^[-._a-zA-Z0-9]+$': 'hold letters, digits, "-", "_" and "." only',
   '^[1-9][0-9]*(Mi|Gi|Ti)$': 'be a whole number followed by Mi, Gi or Ti',

@@ -136,6 +136,17 @@ export const sdxlJobSchema: StructuralSchema = {
           message: 'model.huggingFace needs cache.claim: the model is fetched into it once, for all pods and attempts',
         },
         {
+          rule: '!has(self.model.s3) || has(self.cache)',
+          fieldPath: '.cache',
+          message: 'model.s3 needs cache.claim: the model is fetched into it once, for all pods and attempts',
+        },
+        {
+          rule: "!(has(self.model.s3) && has(self.model.s3.credentialsSecret) || has(self.output.s3) && has(self.output.s3.credentialsSecret)) || !has(self.pods.env) || self.pods.env.all(e, !(e.name in ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']))",
+          fieldPath: '.pods.env',
+          message:
+            'credentialsSecret sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN: remove them here, or remove credentialsSecret',
+        },
+        {
           rule: 'self.height % (32 * self.parallelism.patchDegree) == 0',
           fieldPath: '.height',
           message: 'height must be a multiple of 32 x parallelism.patchDegree',
@@ -220,11 +231,11 @@ export const sdxlJobSchema: StructuralSchema = {
         model: {
           type: 'object',
           description:
-            'Where the weights come from, and what is merged into them. Exactly one of path, claim, image and huggingFace is given.',
+            'Where the weights come from, and what is merged into them. Exactly one of path, claim, image, huggingFace and s3 is given.',
           'x-kubernetes-validations': [
             {
-              rule: '(has(self.path) ? 1 : 0) + (has(self.claim) ? 1 : 0) + (has(self.image) ? 1 : 0) + (has(self.huggingFace) ? 1 : 0) == 1',
-              message: 'exactly one of path, claim, image and huggingFace must be given, for example path: models/tiny-sdxl',
+              rule: '(has(self.path) ? 1 : 0) + (has(self.claim) ? 1 : 0) + (has(self.image) ? 1 : 0) + (has(self.huggingFace) ? 1 : 0) + (has(self.s3) ? 1 : 0) == 1',
+              message: 'exactly one of path, claim, image, huggingFace and s3 must be given, for example path: models/tiny-sdxl',
             },
             {
               rule: "has(self.tokenizer) || has(self.configFrom) || !(has(self.path) ? self.path : has(self.claim) ? self.claim.path : has(self.image) ? self.image.path : '').endsWith('.safetensors')",
@@ -355,6 +366,64 @@ export const sdxlJobSchema: StructuralSchema = {
                       pattern: '^[-._a-zA-Z0-9]+$',
                       default: 'token',
                       description: 'Key within the Secret.',
+                    },
+                  },
+                },
+              },
+            },
+            s3: {
+              type: 'object',
+              description:
+                'A model in diffusers layout in a bucket of object storage that speaks S3, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where.',
+              required: ['bucket'],
+              properties: {
+                bucket: {
+                  type: 'string',
+                  minLength: 3,
+                  maxLength: 63,
+                  pattern: '^[a-z0-9][-.a-z0-9]*[a-z0-9]$',
+                  description: 'Name of the bucket, without `s3://`.',
+                  example: 'models',
+                },
+                prefix: {
+                  type: 'string',
+                  maxLength: 512,
+                  pattern: '^([^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*)?$',
+                  default: '',
+                  description:
+                    'What the keys of the model begin with, `unet/` and so on following behind a `/`. Empty, they stand at the root of the bucket.',
+                  example: 'sdxl-base',
+                },
+                endpoint: {
+                  type: 'string',
+                  maxLength: 1024,
+                  pattern: '^https?://[^\\s]+$',
+                  description:
+                    "Where another server than Amazon's speaks S3; buckets are addressed as parts of its path. Left out, the region's endpoint of Amazon S3.",
+                  example: 'https://s3.example.com',
+                },
+                region: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 63,
+                  pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$',
+                  description:
+                    "Region of the bucket. Left out, `AWS_REGION` of the pods, else `us-east-1`, from where Amazon S3 leads to the bucket's own.",
+                  example: 'eu-central-1',
+                },
+                credentialsSecret: {
+                  type: 'object',
+                  description:
+                    'A Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` where they need one. Left out, the identity that the pods have is used: that of their service account (pods.serviceAccountName) or of their node.',
+                  required: ['name'],
+                  properties: {
+                    name: {
+                      type: 'string',
+                      minLength: 1,
+                      maxLength: 253,
+                      pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                      description: "Name of the Secret, in the job's namespace.",
+                      example: 'object-storage',
                     },
                   },
                 },
@@ -951,6 +1020,10 @@ export const sdxlJobSchema: StructuralSchema = {
               rule: '!has(self.claim) || !has(self.size) && !has(self.storageClassName)',
               message: 'size and storageClassName are those of a claim the operator makes, and claim names one that exists: remove either',
             },
+            {
+              rule: '!has(self.s3) || !has(self.claim) && !has(self.size) && !has(self.storageClassName)',
+              message: 'images go to a claim or to s3: with s3 remove claim, size and storageClassName, or remove s3',
+            },
           ],
           properties: {
             path: {
@@ -959,7 +1032,7 @@ export const sdxlJobSchema: StructuralSchema = {
               pattern: '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.png$',
               default: 'output.png',
               description:
-                'PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model; in a cluster, against the root of the claim.',
+                'PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model; in a cluster, against the root of the claim; with s3, below its prefix.',
               example: 'output.png',
             },
             claim: {
@@ -992,6 +1065,63 @@ export const sdxlJobSchema: StructuralSchema = {
               pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
               description: "Storage class of the claim that the operator makes. Left out, the cluster's default.",
               example: 'standard',
+            },
+            s3: {
+              type: 'object',
+              description:
+                'A bucket of object storage that speaks S3, to which each image and its JSON file are uploaded when the image is made; until that is acknowledged they stay in the cache. Left out, images go to a claim, or on the command line to a file.',
+              required: ['bucket'],
+              properties: {
+                bucket: {
+                  type: 'string',
+                  minLength: 3,
+                  maxLength: 63,
+                  pattern: '^[a-z0-9][-.a-z0-9]*[a-z0-9]$',
+                  description: 'Name of the bucket, without `s3://`.',
+                  example: 'pictures',
+                },
+                prefix: {
+                  type: 'string',
+                  maxLength: 512,
+                  pattern: '^([^/\\x00-\\x1f\\x7f]+(/[^/\\x00-\\x1f\\x7f]+)*)?$',
+                  default: '',
+                  description: 'What the keys of the images begin with, path following behind a `/`. Empty, path is the key.',
+                  example: 'flowers',
+                },
+                endpoint: {
+                  type: 'string',
+                  maxLength: 1024,
+                  pattern: '^https?://[^\\s]+$',
+                  description:
+                    "Where another server than Amazon's speaks S3; buckets are addressed as parts of its path. Left out, the region's endpoint of Amazon S3.",
+                  example: 'https://s3.example.com',
+                },
+                region: {
+                  type: 'string',
+                  minLength: 1,
+                  maxLength: 63,
+                  pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$',
+                  description:
+                    "Region of the bucket. Left out, `AWS_REGION` of the pods, else `us-east-1`, from where Amazon S3 leads to the bucket's own.",
+                  example: 'eu-central-1',
+                },
+                credentialsSecret: {
+                  type: 'object',
+                  description:
+                    'A Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` where they need one. Left out, the identity that the pods have is used: that of their service account (pods.serviceAccountName) or of their node.',
+                  required: ['name'],
+                  properties: {
+                    name: {
+                      type: 'string',
+                      minLength: 1,
+                      maxLength: 253,
+                      pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+                      description: "Name of the Secret, in the job's namespace.",
+                      example: 'object-storage',
+                    },
+                  },
+                },
+              },
             },
           },
         },

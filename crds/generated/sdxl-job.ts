@@ -48,7 +48,7 @@ export interface SdxlJobMetadata {
 
 /** What to make and how. Immutable but for suspend, ttlSecondsAfterFinished and, while the job is suspended, scheduling, so that every image of a job is made from the same input. */
 export interface SdxlJobSpec {
-  /** Where the weights come from, and what is merged into them. Exactly one of path, claim, image and huggingFace is given. */
+  /** Where the weights come from, and what is merged into them. Exactly one of path, claim, image, huggingFace and s3 is given. */
   readonly model: SdxlJobSpecModel;
   /** What the images show. Given to both text encoders. Left out, prompts says it; exactly one of the two is given. */
   readonly prompt?: string;
@@ -130,7 +130,7 @@ export interface SdxlJobSpec {
   readonly pods: SdxlJobSpecPods;
 }
 
-/** Where the weights come from, and what is merged into them. Exactly one of path, claim, image and huggingFace is given. */
+/** Where the weights come from, and what is merged into them. Exactly one of path, claim, image, huggingFace and s3 is given. */
 export interface SdxlJobSpecModel {
   /** Directory of a Stable Diffusion XL model in diffusers layout, which holds `model_index.json`, `unet/`, `text_encoder/` and so on; or a checkpoint in the original layout, whose name ends in `.safetensors` (see tokenizer). Every rank sees it. A relative path is resolved against the working directory of the process: on the command line the directory `sdxl` was started in, not that of the job's file; in a pod that of the container's image, which holds `models/tiny-sdxl`. Left out, another field says where. */
   readonly path?: string;
@@ -140,6 +140,8 @@ export interface SdxlJobSpecModel {
   readonly image?: SdxlJobSpecModelImage;
   /** A repository of the Hugging Face Hub, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where. */
   readonly huggingFace?: SdxlJobSpecModelHuggingFace;
+  /** A model in diffusers layout in a bucket of object storage that speaks S3, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where. */
+  readonly s3?: SdxlJobSpecModelS3;
   /** Which weight files of a diffusers directory to read: `fp16` reads `*.fp16.safetensors`. A component that lacks the variant is read plain. Left out, plain files are read, or the variant where a component has only one. */
   readonly variant?: string;
   /** Directory that holds `tokenizer/` and `tokenizer_2/`, for a single-file model, which has none; that of any SDXL model in diffusers layout serves. A relative path is resolved as that of the model; in a cluster, against the root of the claim or image that holds it. Left out, configFrom has them. */
@@ -186,6 +188,26 @@ export interface SdxlJobSpecModelHuggingFaceTokenSecret {
   readonly name: string;
   /** Key within the Secret. Default: "token". */
   readonly key: string;
+}
+
+/** A model in diffusers layout in a bucket of object storage that speaks S3, fetched once into the cache claim by an init container. Needs cache. Left out, another field says where. */
+export interface SdxlJobSpecModelS3 {
+  /** Name of the bucket, without `s3://`. */
+  readonly bucket: string;
+  /** What the keys of the model begin with, `unet/` and so on following behind a `/`. Empty, they stand at the root of the bucket. Default: "". */
+  readonly prefix: string;
+  /** Where another server than Amazon's speaks S3; buckets are addressed as parts of its path. Left out, the region's endpoint of Amazon S3. */
+  readonly endpoint?: string;
+  /** Region of the bucket. Left out, `AWS_REGION` of the pods, else `us-east-1`, from where Amazon S3 leads to the bucket's own. */
+  readonly region?: string;
+  /** A Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` where they need one. Left out, the identity that the pods have is used: that of their service account (pods.serviceAccountName) or of their node. */
+  readonly credentialsSecret?: SdxlJobSpecModelS3CredentialsSecret;
+}
+
+/** A Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` where they need one. Left out, the identity that the pods have is used: that of their service account (pods.serviceAccountName) or of their node. */
+export interface SdxlJobSpecModelS3CredentialsSecret {
+  /** Name of the Secret, in the job's namespace. */
+  readonly name: string;
 }
 
 export interface SdxlJobSpecModelLora {
@@ -318,7 +340,7 @@ export interface SdxlJobSpecParallelism {
 
 /** Where the images go. */
 export interface SdxlJobSpecOutput {
-  /** PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model; in a cluster, against the root of the claim. Default: "output.png". */
+  /** PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model; in a cluster, against the root of the claim; with s3, below its prefix. Default: "output.png". */
   readonly path: string;
   /** The claim that images are written to. Left out, the operator makes the claim `<name>-output`, which is deleted with the job. */
   readonly claim?: SdxlJobSpecOutputClaim;
@@ -326,11 +348,33 @@ export interface SdxlJobSpecOutput {
   readonly size?: string;
   /** Storage class of the claim that the operator makes. Left out, the cluster's default. */
   readonly storageClassName?: string;
+  /** A bucket of object storage that speaks S3, to which each image and its JSON file are uploaded when the image is made; until that is acknowledged they stay in the cache. Left out, images go to a claim, or on the command line to a file. */
+  readonly s3?: SdxlJobSpecOutputS3;
 }
 
 /** The claim that images are written to. Left out, the operator makes the claim `<name>-output`, which is deleted with the job. */
 export interface SdxlJobSpecOutputClaim {
   /** Name of the PersistentVolumeClaim, in the job's namespace. */
+  readonly name: string;
+}
+
+/** A bucket of object storage that speaks S3, to which each image and its JSON file are uploaded when the image is made; until that is acknowledged they stay in the cache. Left out, images go to a claim, or on the command line to a file. */
+export interface SdxlJobSpecOutputS3 {
+  /** Name of the bucket, without `s3://`. */
+  readonly bucket: string;
+  /** What the keys of the images begin with, path following behind a `/`. Empty, path is the key. Default: "". */
+  readonly prefix: string;
+  /** Where another server than Amazon's speaks S3; buckets are addressed as parts of its path. Left out, the region's endpoint of Amazon S3. */
+  readonly endpoint?: string;
+  /** Region of the bucket. Left out, `AWS_REGION` of the pods, else `us-east-1`, from where Amazon S3 leads to the bucket's own. */
+  readonly region?: string;
+  /** A Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` where they need one. Left out, the identity that the pods have is used: that of their service account (pods.serviceAccountName) or of their node. */
+  readonly credentialsSecret?: SdxlJobSpecOutputS3CredentialsSecret;
+}
+
+/** A Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` where they need one. Left out, the identity that the pods have is used: that of their service account (pods.serviceAccountName) or of their node. */
+export interface SdxlJobSpecOutputS3CredentialsSecret {
+  /** Name of the Secret, in the job's namespace. */
   readonly name: string;
 }
 

@@ -28,6 +28,17 @@ export function commonEnvironment(job: StoredJob): Variable[] {
   ];
 }
 
+/** Of who reads from object storage or writes to it, by the names that every client of S3 knows. */
+export function storageCredentials(place: { readonly credentialsSecret?: { readonly name: string } } | undefined): Variable[] {
+  const secret = place?.credentialsSecret;
+  if (secret === undefined) return [];
+  const variable = (name: string, optional: boolean): Variable => ({
+    name,
+    valueFrom: { secretKeyRef: { name: secret.name, key: name, ...(optional ? { optional } : {}) } },
+  });
+  return [variable('AWS_ACCESS_KEY_ID', false), variable('AWS_SECRET_ACCESS_KEY', false), variable('AWS_SESSION_TOKEN', true)];
+}
+
 /** Of the ranks: their place in the gang. The pod's place is its completion index. */
 export function gangEnvironment(job: StoredJob, attempt: number): Variable[] {
   const field = (fieldPath: string): Readonly<Record<string, object>> => ({ fieldRef: { fieldPath } });

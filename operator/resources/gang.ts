@@ -11,7 +11,7 @@ import { rankIdentity, rankToken, type Settings } from './settings.js';
 export function attemptChildren(job: StoredJob, attempt: number, settings: Settings, now: Date): Child[] {
   const gang = job.spec.scheduling?.gang;
   return [
-    ...(job.spec.output.claim === undefined ? [outputClaim(job)] : []),
+    ...(job.spec.output.claim === undefined && job.spec.output.s3 === undefined ? [outputClaim(job)] : []),
     configMap(job, attempt),
     secret(job, attempt, settings, now),
     service(job, attempt),

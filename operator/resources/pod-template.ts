@@ -1,6 +1,6 @@
 /** The pods of a gang: all alike, told apart by their completion index. They satisfy Pod Security "restricted". */
 import { attemptLabels, attemptName, metricsPort, paths, podCount, rankContainer, ranksPerPod, type StoredJob } from '../api/index.js';
-import { commonEnvironment, gangEnvironment, type Variable } from './environment.js';
+import { commonEnvironment, gangEnvironment, storageCredentials, type Variable } from './environment.js';
 import { fetchedModelPath } from './runtime-job.js';
 import type { Settings } from './settings.js';
 import { volumesOf, type Mount } from './volumes.js';
@@ -10,7 +10,7 @@ const jobFile = `${paths.job}/job.yaml`;
 const gracePeriodSeconds = 30;
 
 export function podTemplate(job: StoredJob, attempt: number, settings: Settings): object {
-  const { pods, scheduling, accelerator, model } = job.spec;
+  const { pods, scheduling, accelerator, output } = job.spec;
   const { volumes, mounts } = volumesOf(job, attempt);
   const name = attemptName(job, attempt);
   const container = (part: { readonly name: string; readonly args: readonly string[]; readonly env: readonly Variable[] }): object => ({
@@ -22,10 +22,14 @@ export function podTemplate(job: StoredJob, attempt: number, settings: Settings)
     securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
   });
   const common = commonEnvironment(job);
-  const fetching = model.huggingFace === undefined ? [] : [fetchContainer(job, mounts, settings)];
+  const fetching = fetchContainers(job, mounts, settings);
   const building = container({ name: 'engines', args: ['build', '-f', jobFile], env: common });
   const ranks = {
-    ...container({ name: rankContainer, args: ['run', '-f', jobFile], env: [...common, ...gangEnvironment(job, attempt)] }),
+    ...container({
+      name: rankContainer,
+      args: ['run', '-f', jobFile],
+      env: [...common, ...storageCredentials(output.s3), ...gangEnvironment(job, attempt)],
+    }),
     ports: [{ name: 'metrics', containerPort: metricsPort, protocol: 'TCP' }],
     readinessProbe: { httpGet: { path: '/healthz', port: 'metrics' }, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 3 },
   };
@@ -69,20 +73,40 @@ export function podTemplate(job: StoredJob, attempt: number, settings: Settings)
   };
 }
 
-function fetchContainer(job: StoredJob, mounts: readonly Mount[], settings: Settings): object {
-  const { huggingFace } = job.spec.model;
-  if (huggingFace === undefined) throw new Error('the job fetches no model');
-  const { repo, revision, endpoint, tokenSecret } = huggingFace;
-  const token: Variable[] = tokenSecret === undefined ? [] : [{ name: 'HF_TOKEN', valueFrom: { secretKeyRef: tokenSecret } }];
-  return {
-    name: 'model',
-    image: job.spec.pods.image ?? (job.spec.accelerator === undefined ? settings.runtimeImage : settings.acceleratorImage),
-    imagePullPolicy: job.spec.pods.imagePullPolicy,
-    args: ['fetch', '--repo', repo, '--revision', revision, '--endpoint', endpoint, '--output', fetchedModelPath(repo, revision)],
-    env: [...commonEnvironment(job), ...token],
-    volumeMounts: mounts.filter(({ name }) => name === 'cache' || name === 'temporary'),
-    securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
-  };
+/** None where the model lies in a volume or in the image. */
+function fetchContainers(job: StoredJob, mounts: readonly Mount[], settings: Settings): readonly object[] {
+  const { model, pods, accelerator } = job.spec;
+  const source = fetchSource(model);
+  const output = fetchedModelPath(model);
+  if (source === undefined || output === undefined) return [];
+  return [
+    {
+      name: 'model',
+      image: pods.image ?? (accelerator === undefined ? settings.runtimeImage : settings.acceleratorImage),
+      imagePullPolicy: pods.imagePullPolicy,
+      args: ['fetch', ...source.args, '--output', output],
+      env: [...commonEnvironment(job), ...source.env],
+      volumeMounts: mounts.filter(({ name }) => name === 'cache' || name === 'temporary'),
+      securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
+    },
+  ];
+}
+
+function fetchSource({
+  huggingFace,
+  s3,
+}: StoredJob['spec']['model']): { readonly args: readonly string[]; readonly env: readonly Variable[] } | undefined {
+  if (huggingFace !== undefined) {
+    const { repo, revision, endpoint, tokenSecret } = huggingFace;
+    return {
+      args: ['--repo', repo, '--revision', revision, '--endpoint', endpoint],
+      env: tokenSecret === undefined ? [] : [{ name: 'HF_TOKEN', valueFrom: { secretKeyRef: tokenSecret } }],
+    };
+  }
+  if (s3 === undefined) return undefined;
+  const option = (name: string, value: string | undefined): readonly string[] => (value === undefined ? [] : [name, value]);
+  const args = ['--s3', `s3://${s3.bucket}/${s3.prefix}`, ...option('--endpoint', s3.endpoint), ...option('--region', s3.region)];
+  return { args, env: storageCredentials(s3) };
 }
 
 function resourcesOf({ spec }: StoredJob): object {

@@ -27,7 +27,10 @@ export function volumesOf(job: StoredJob, attempt: number): Volumes {
       readOnly: true,
     },
     { name: 'cache', source: cache === undefined ? { emptyDir: {} } : claim(cache.claim.name), mountPath: paths.cache },
-    { name: 'output', source: claim(output.claim?.name ?? outputClaimName(job)), mountPath: paths.output },
+    // Images for a bucket wait in the cache.
+    ...(output.s3 === undefined
+      ? [{ name: 'output', source: claim(output.claim?.name ?? outputClaimName(job)), mountPath: paths.output }]
+      : []),
     // NCCL and ONNX Runtime share memory between processes; a container's default of 64 MiB is not enough for either.
     {
       name: 'shared-memory',

@@ -7,6 +7,7 @@ import { apiVersion, formatJobProblem, kind, validateSdxlJob, type JobProblem, t
 import { SdxlError } from '../errors/index.js';
 import { localJob, type Environment, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
+import { parseObjectUri } from '../storage/index.js';
 import { field, integer, integerIn, integerPair, type Pair } from './numbers.js';
 
 /** One `--lora`. */
@@ -46,6 +47,7 @@ export interface JobOptions {
   readonly schedulerOption?: Readonly<Record<string, string | number | boolean>>;
   readonly numImages?: number;
   readonly output?: string;
+  readonly outputEndpoint?: string;
   readonly ranks?: number;
   readonly mesh?: string;
   readonly dataDegree?: number;
@@ -87,6 +89,7 @@ const jobOptionNames = [
   'guidanceRescale',
   'numImages',
   'output',
+  'outputEndpoint',
   'ranks',
   'mesh',
   'dataDegree',
@@ -125,6 +128,9 @@ const optionOf: Readonly<Record<string, string>> = {
   'spec.scheduler': '--scheduler',
   'spec.numImages': '--num-images',
   'spec.output.path': '--output',
+  'spec.output.s3.bucket': '--output',
+  'spec.output.s3.prefix': '--output',
+  'spec.output.s3.endpoint': '--output-endpoint',
   'spec.parallelism': '-n',
   'spec.parallelism.ranks': '-n',
   'spec.parallelism.mesh': '--mesh',
@@ -249,12 +255,25 @@ export function validJobFromOptions(options: JobOptions, environment: Environmen
     numImages: options.numImages,
     backend: options.backend,
     parallelism: { ...degrees, mode: options.mode, warmupSteps: options.warmupSteps },
-    output: { path: options.output },
+    output: outputOf(options),
   };
   const given = withoutUndefined({ apiVersion, kind, metadata: { name: 'command-line' }, spec });
   const validation = validateSdxlJob(given);
   if (validation.ok) return validation.job;
   throw jobInvalid(validation.errors.map((problem) => named(problem, options)));
+}
+
+/** A file, or a place in a bucket: `s3://bucket/prefix/name.png`, and where the last part is no PNG's name, all of it is the prefix. */
+function outputOf({ output, outputEndpoint }: JobOptions): object {
+  const object = output === undefined ? undefined : parseObjectUri(output);
+  if (object === undefined) {
+    if (outputEndpoint === undefined) return { path: output };
+    throw new SdxlError('USAGE', '--output-endpoint is where object storage is: give --output s3://bucket/prefix with it', {
+      fields: { option: '--output-endpoint' },
+    });
+  }
+  const [, prefix = '', path] = /^(?:(.*)\/)?([^/]+\.png)$/u.exec(object.key) ?? [undefined, object.key];
+  return { path, s3: { bucket: object.bucket, prefix, endpoint: outputEndpoint } };
 }
 
 /** `own` are options that mean something else to this command. @throws SdxlError USAGE where an option says what the job's file says already */

@@ -33,6 +33,8 @@ process.stdout.on('error', (cause: NodeJS.ErrnoException) => {
 // What can't be said can't be complained about either: the exit code tells.
 process.stderr.on('error', () => undefined);
 
+// The client of object storage runs on every Node this package does; that later ones of it won't is nothing to tell users.
+process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 process.exitCode = await main(process.argv.slice(2));
 setTimeout(() => process.exit(), lingerMs).unref();
 

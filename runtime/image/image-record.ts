@@ -42,11 +42,15 @@ async function isOurImage(path: string): Promise<boolean> {
   return png?.includes(`${jsonKeyword}\0`) === true;
 }
 
-type Sidecar = { readonly kind: 'record'; readonly record: ImageRecord } | { readonly kind: 'object' | 'other' };
+/** What stands in a file, or an object, of a record's name. */
+export type Sidecar = { readonly kind: 'record'; readonly record: ImageRecord } | { readonly kind: 'object' | 'other' };
 
 async function readSidecar(path: string): Promise<Sidecar | undefined> {
   const text = await readFile(sidecarPath(path), 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : parseSidecar(text);
+}
+
+export function parseSidecar(text: string): Sidecar {
   try {
     const value: unknown = JSON.parse(text);
     if (isRecord(value)) return { kind: 'record', record: value };

@@ -15,6 +15,7 @@ export { a1111Text, jsonKeyword, parametersAsJson, parametersKeyword, type Image
 export { encodePng, quantize, type PngText } from './png.js';
 export { psnr } from './psnr.js';
 export { ssim } from './ssim.js';
-export { readRecord, sidecarPath, type ImageRecord } from './image-record.js';
+export { parseSidecar, readRecord, sidecarPath, type ImageRecord } from './image-record.js';
+export { imageFiles, type ImageStore, type StoredImage, type WriteOptions } from './image-store.js';
 export { removeDeadTemporaries } from './temporary-files.js';
 export { assertWritable, writeImage, type WrittenImage } from './write-image.js';

@@ -10,11 +10,12 @@ import { withMesh } from './auto-mesh.js';
 export type LocalSpec = SdxlJobSpec & { readonly model: SdxlJobSpec['model'] & { readonly path: string } };
 export type LocalJob = SdxlJob & { readonly spec: LocalSpec };
 
-const sources = ['model.claim', 'model.image', 'model.huggingFace'];
+const sources = ['model.claim', 'model.image', 'model.huggingFace', 'model.s3'];
 const placements = [
   'output.claim',
   'output.size',
   'output.storageClassName',
+  'output.s3.credentialsSecret',
   'parallelism.ranksPerPod',
   'suspend',
   'ttlSecondsAfterFinished',

@@ -40,6 +40,8 @@ export interface Environment {
   readonly acceleratorRequired: boolean;
   /** Access token of the Hugging Face Hub. */
   readonly hubToken: string | undefined;
+  /** Where object storage is, for jobs that do not say so. The client library itself finds the credentials. */
+  readonly objectStorage: { readonly endpoint: string | undefined; readonly region: string | undefined };
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   /** Undefined: no HTTP server. 0: any free port. */
@@ -74,6 +76,10 @@ export function readEnvironment(variables: Variables = process.env): Environment
     cudaLibraryPath: text(variables, 'SDXL_CUDA_LIBRARY_PATH'),
     acceleratorRequired: oneOf(variables, 'SDXL_ACCELERATOR', ['required', 'optional']) === 'required',
     hubToken: text(variables, 'HF_TOKEN'),
+    objectStorage: {
+      endpoint: text(variables, 'AWS_ENDPOINT_URL_S3') ?? text(variables, 'AWS_ENDPOINT_URL'),
+      region: text(variables, 'AWS_REGION') ?? text(variables, 'AWS_DEFAULT_REGION'),
+    },
     logLevel: oneOf(variables, 'SDXL_LOG_LEVEL', logLevels) ?? 'info',
     logFormat: oneOf(variables, 'SDXL_LOG_FORMAT', logFormats) ?? 'text',
     metricsPort: integer(variables, 'SDXL_METRICS_PORT', 0, 65_535),

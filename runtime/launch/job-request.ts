@@ -1,6 +1,6 @@
 /** From the contract to the pipeline: the job's fields as the request every rank computes. */
 import { createHash } from 'node:crypto';
-import { resolve } from 'node:path';
+import { posix, resolve } from 'node:path';
 import { imageCount, type SdxlJobSpec, type SdxlJobSpecPrompt } from '../../crds/index.js';
 import type { JobMesh } from '../parallel/index.js';
 import {
@@ -11,6 +11,7 @@ import {
   type PatchTiming,
   type PromptRequest,
 } from '../pipeline/index.js';
+import { objectUri } from '../storage/index.js';
 import type { LocalSpec } from './cluster-fields.js';
 import type { SchedulerChoice } from '../schedulers/index.js';
 
@@ -52,7 +53,13 @@ export function patchTimingOf({ parallelism: { mode, warmupSteps } }: SdxlJobSpe
 export function toJobRequest({ name, spec }: NamedJob): JobRequest {
   const prompts = (spec.prompts ?? [{ prompt: spec.prompt ?? '' }]).map((prompt) => promptRequest(prompt));
   const images = { shared: sharedRequest(spec), prompts, imagesPerPrompt: spec.numImages };
-  return { name, numImages: imageCount(spec), output: resolve(spec.output.path), first: requestOf(images, 0), ...images };
+  return { name, numImages: imageCount(spec), output: outputOf(spec.output), first: requestOf(images, 0), ...images };
+}
+
+/** A file's path, or an object's URI. */
+function outputOf({ path, s3 }: SdxlJobSpec['output']): string {
+  if (s3 === undefined) return resolve(path);
+  return objectUri({ bucket: s3.bucket, key: posix.join('/', s3.prefix, posix.normalize(`/${path}`)).slice(1) });
 }
 
 function promptRequest({ seed, guidanceScale, ...prompt }: SdxlJobSpecPrompt): PromptRequest {

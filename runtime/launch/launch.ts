@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import type { SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
-import { assertWritable, removeDeadTemporaries } from '../image/index.js';
+import { removeDeadTemporaries } from '../image/index.js';
 import { gangSize, placeInGang } from '../parallel/index.js';
 import { checkJob, imagePath, Model, planComponents } from '../pipeline/index.js';
 import { resolveBackend } from './backend.js';
@@ -18,6 +18,7 @@ import type { LocalJob, LocalSpec } from './cluster-fields.js';
 import { meshOf, modelSource, resolvedModel, toJobRequest } from './job-request.js';
 import { checkMemory, type MemoryBudget } from './memory-check.js';
 import type { Assignment, RankMessage, Task } from './messages.js';
+import { openImages, resolvedOutput } from './open-images.js';
 import { randomToken, readToken } from './token.js';
 
 export interface LaunchOptions {
@@ -58,7 +59,7 @@ const closeMs = 30_000;
 /** @throws SdxlError what was found wrong beforehand, the cause that ended the gang, or the reason of `stop`. */
 export async function launch(options: LaunchOptions): Promise<void> {
   const { job, task, environment, observer, stop, kill } = options;
-  const { spec } = job;
+  const spec = { ...job.spec, output: resolvedOutput(job.spec, environment) };
   const backend = resolveBackend(spec.backend);
   if (environment.acceleratorRequired && onProcessor.includes(backend)) throw noAccelerator(spec.backend);
   const placement = place(options);
@@ -73,7 +74,7 @@ export async function launch(options: LaunchOptions): Promise<void> {
   const mesh = meshOf(spec);
   const writesHere = task.kind === 'run' && ranks.some((rank) => placeInGang(mesh, rank).rank === 0);
   const request = toJobRequest({ name: '', spec });
-  if (writesHere) await assertWritable(imagePath(request, 0));
+  const file = writesHere ? await assertWritable(options, spec, imagePath(request, 0)) : undefined;
   const threads = options.threads ?? threadsPerRank(budget, placement.ranksOnHost);
   const meeting = await meet(options, placement);
   stop.throwIfAborted();
@@ -113,8 +114,16 @@ export async function launch(options: LaunchOptions): Promise<void> {
     });
   } finally {
     // Of ranks that were killed while they wrote.
-    if (writesHere) await removeDeadTemporaries(dirname(resolve(request.output)));
+    if (file !== undefined) await removeDeadTemporaries(dirname(resolve(file)));
   }
+}
+
+/** The file that image `path` is first written to. */
+async function assertWritable({ cacheDirectory, stop }: LaunchOptions, spec: LocalSpec, path: string): Promise<string> {
+  // One attempt: whoever mistyped an address shall not wait for it.
+  await using opened = await openImages(spec, cacheDirectory, () => undefined);
+  await opened.images.assertWritable(path, stop);
+  return opened.images.fileOf(path);
 }
 
 export function jobName({ metadata }: SdxlJob): string {

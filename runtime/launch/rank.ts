@@ -22,6 +22,7 @@ import {
 import { createBackend } from './backend.js';
 import { jobDigest, meshOf, modelSource, toJobRequest } from './job-request.js';
 import type { Assignment } from './messages.js';
+import { openImages } from './open-images.js';
 import type { RankTrace } from './rank-trace.js';
 import { WatchedCommunicator } from './watched-communicator.js';
 
@@ -204,7 +205,13 @@ async function compute(computation: Computation): Promise<void> {
     }
   } else {
     const resume = task.kind === 'run' && task.resume;
-    await runJob(pipeline, request, { model, modelDigest, mesh, backend, communicator, resume, observer: onEvent, signal });
+    // Ranks that write nothing need not load what uploads.
+    const output = replica.rank === 0 ? job.spec : { ...job.spec, output: { path: job.spec.output.path } };
+    await using opened = await openImages(output, assignment.cacheDirectory, (message) => {
+      observer.log('warn', message);
+    });
+    const { images } = opened;
+    await runJob(pipeline, request, { model, modelDigest, mesh, backend, communicator, images, resume, observer: onEvent, signal });
   }
   observer.phase('closing');
 }

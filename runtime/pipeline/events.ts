@@ -30,11 +30,12 @@ export type PipelineEvent =
   /** No image is left for this rank, and another replica has got on with its own. */
   | { readonly type: 'waiting' }
   | { readonly type: 'warning'; readonly message: string }
-  /** The image exists on disk, or is left as it was because a previous attempt wrote it. Rank 0 tells of every image. */
+  /** The image exists where it belongs, or is left as it was because a previous attempt wrote it. Rank 0 tells of every image. */
   | {
       readonly type: 'image';
       readonly image: number;
       readonly seed: string;
+      /** Or its URI. */
       readonly path: string;
       /** Rank that wrote it, or found it. */
       readonly rank: number;

@@ -1,7 +1,7 @@
 /** A job's images: what is complete already is kept, the others are made, one at a time by each replica of the mesh. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Communicator } from '../collectives/communicator.js';
-import { parametersAsJson, readRecord, writeImage, type ImageParameters, type ImageRecord, type JsonValue } from '../image/index.js';
+import { parametersAsJson, type ImageParameters, type ImageRecord, type ImageStore, type JsonValue } from '../image/index.js';
 import { packageVersion } from '../package-root.js';
 import { placeInGang, printMesh, worldSize, type JobMesh } from '../parallel/index.js';
 import type { PipelineObserver } from './events.js';
@@ -18,6 +18,8 @@ export interface JobOptions {
   readonly backend: { readonly name: string; readonly dtype: string };
   /** Of the whole gang; the pipeline's reaches the ranks of its own image only. */
   readonly communicator: Communicator;
+  /** Where images go; asked by rank 0 and by the first rank of each replica. */
+  readonly images: ImageStore;
   /** Keep images of an earlier attempt that are complete and were made from the same parameters. */
   readonly resume: boolean;
   readonly observer: PipelineObserver;
@@ -129,10 +131,12 @@ async function writeOne(
     dtype: backend.dtype,
     latencySeconds: { ...generated.stages },
   };
+  const parameters = { ...parametersOf(request, options), details };
   // A gang that was given up, on a node that nobody hears, may still run: what either has completed the other leaves as it is.
-  if (options.resume && (await compareRecord(path, request, options)) === 'same') {
+  const keeps = options.resume ? (record: ImageRecord): boolean => difference(record, request, options) === undefined : undefined;
+  if ((await options.images.write(path, generated.image, parameters, { keeps, signal })) === 'kept') {
     observer({ type: 'warning', message: `${path} was completed by another run of this job meanwhile, and stays as it is` });
-  } else await writeImage(path, generated.image, { ...parametersOf(request, options), details }, signal === undefined ? {} : { signal });
+  }
   const seconds = (performance.now() - started) / 1000;
   observer({ type: 'stage-ended', image, stage: 'write', seconds });
   return seconds;
@@ -158,24 +162,22 @@ function parametersOf(request: ImageRequest, { model, modelDigest, mesh }: JobOp
 /** Whether the image is there already. What else lies there is replaced, and that is told. */
 async function isComplete(job: JobRequest, image: number, options: JobOptions): Promise<boolean> {
   const path = imagePath(job, image);
-  const found = await compareRecord(path, requestOf(job, image), options);
-  if (found === undefined || found === 'same') return found === 'same';
-  const message = `${path} was made from other inputs (${found.differs}) and is made anew: take another output to keep both`;
+  const found = await options.images.find(path, options.signal);
+  if (found === undefined) return false;
+  const differs = difference(found.record, requestOf(job, image), options);
+  if (differs === undefined) {
+    await found.keep(options.signal);
+    return true;
+  }
+  const message = `${path} was made from other inputs (${differs}) and is made anew: take another output to keep both`;
   options.observer({ type: 'warning', message });
   return false;
 }
 
-/** `same`: the record describes this very file and these very parameters. Undefined: there is no whole image. */
-async function compareRecord(
-  path: string,
-  request: ImageRequest,
-  options: JobOptions,
-): Promise<'same' | { readonly differs: string } | undefined> {
-  const record = await readRecord(path);
-  if (record === undefined) return undefined;
+/** A field in which an image's record is not that of the image asked for; undefined where it is the same. */
+function difference(record: ImageRecord, request: ImageRequest, options: JobOptions): string | undefined {
   const wanted = parametersAsJson(parametersOf(request, options));
-  const differs = Object.keys(wanted).find((field) => !isDeepStrictEqual(record[field], wanted[field])) ?? addedField(record, wanted);
-  return differs === undefined ? 'same' : { differs };
+  return Object.keys(wanted).find((field) => !isDeepStrictEqual(record[field], wanted[field])) ?? addedField(record, wanted);
 }
 
 /** A parameter of the recorded image that this request leaves out, such as a negative prompt. */

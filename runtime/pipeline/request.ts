@@ -78,7 +78,7 @@ export interface JobRequest {
   readonly imagesPerPrompt: number;
   /** Of all prompts. */
   readonly numImages: number;
-  /** Path of image 0; see {@link imagePath} for the others. */
+  /** Path of image 0, or its URI; see {@link imagePath} for the others. */
   readonly output: string;
 }
 

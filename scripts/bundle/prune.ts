@@ -11,6 +11,8 @@ export function isNeeded(packageName: string, path: string): boolean {
   if (kept.test(path)) return true;
   if (needless.test(path) || needlessFolder.test(path)) return false;
   if (packageName === 'onnxruntime-node') return !path.startsWith('bin/') || path.includes('/linux/x64/');
+  // The same code once more, for those who import it as modules, and its types.
+  if (/^@(?:aws-sdk|smithy)\//u.test(packageName)) return !/^dist-(?:es|types)\//u.test(path);
   if (packageName === 'koffi') return !path.startsWith('vendor/') && !path.startsWith('lib/');
   return true;
 }

@@ -18,9 +18,11 @@ const ofClusters = [
     'model.claim',
     'model.image',
     'model.huggingFace',
+    'model.s3',
     'output.claim',
     'output.size',
     'output.storageClassName',
+    'output.s3',
     'parallelism.ranksPerPod',
   ],
   ...[

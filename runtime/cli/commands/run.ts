@@ -44,7 +44,8 @@ export function addRunCommand(program: Command, context: Context): void {
     once,
   );
   command.option('--num-images <count>', 'images of each prompt, with the seeds seed, seed + 1, … (default: 1)', integer);
-  command.option('--output <file>', 'PNG to write, with a JSON of its parameters beside it (default: output.png)');
+  command.option('--output <file>', 'PNG to write, or s3://bucket/prefix, with a JSON of its parameters beside it (default: output.png)');
+  command.option('--output-endpoint <url>', "where object storage other than Amazon's is served (default: AWS_ENDPOINT_URL)", once);
   addMeshOptions(command);
   addMeshKindOption(command);
   addModeOptions(command);

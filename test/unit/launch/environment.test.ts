@@ -18,6 +18,7 @@ test('an empty environment means local ranks and documented defaults', () => {
     cudaLibraryPath: undefined,
     acceleratorRequired: false,
     hubToken: undefined,
+    objectStorage: { endpoint: undefined, region: undefined },
     logLevel: 'info',
     logFormat: 'text',
     metricsPort: undefined,

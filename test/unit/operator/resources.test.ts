@@ -108,6 +108,15 @@ test('models are found where they are mounted or fetched', () => {
   assert.equal(pathOf({ claim: { name: 'models' } }), '/model');
   assert.equal(pathOf({ image: { reference: 'registry.example.com/sdxl:1', path: 'a/b' } }), '/model/a/b');
   assert.equal(pathOf({ huggingFace: { repo: 'a/b', revision: 'refs/pr/1' } }), '/cache/models/a--b/refs--pr--1');
+  const buckets = [
+    { bucket: 'models' },
+    { bucket: 'models', prefix: 'a' },
+    { bucket: 'models', prefix: '..' },
+    { bucket: 'models', endpoint: 'https://s3.example.com' },
+  ];
+  const fetched = buckets.map((s3) => pathOf({ s3 }));
+  for (const path of fetched) assert.match(path, /^\/cache\/models\/s3\/models-[0-9a-f]{16}$/u);
+  assert.equal(new Set(fetched).size, buckets.length);
 });
 
 test('what goes with a model is found beside it', () => {
@@ -222,6 +231,43 @@ test('a model from the Hugging Face Hub is fetched before engines are built, wit
   const fetching = initContainers[0];
   assert.deepEqual(fetching?.env.find(({ name }) => name === 'HF_TOKEN')?.valueFrom, { secretKeyRef: { name: 'hub', key: 'token' } });
   assert.deepEqual(fetching.args.slice(0, 5), ['fetch', '--repo', 'a/b', '--revision', 'main']);
+});
+
+const keys = (container: Container | undefined): readonly unknown[] =>
+  (container?.env ?? []).filter(({ name }) => name.startsWith('AWS_')).map(({ name, valueFrom }) => [name, valueFrom]);
+const secretKeys = (name: string): readonly unknown[] => [
+  ['AWS_ACCESS_KEY_ID', { secretKeyRef: { name, key: 'AWS_ACCESS_KEY_ID' } }],
+  ['AWS_SECRET_ACCESS_KEY', { secretKeyRef: { name, key: 'AWS_SECRET_ACCESS_KEY' } }],
+  ['AWS_SESSION_TOKEN', { secretKeyRef: { name, key: 'AWS_SESSION_TOKEN', optional: true } }],
+];
+
+test('a model from object storage is fetched before engines are built, with credentials from a Secret or none', () => {
+  const cache = { claim: { name: 'cache' } };
+  const s3 = { bucket: 'models', prefix: 'a/b', endpoint: 'https://s3.example.com', region: 'eu-1', credentialsSecret: { name: 'reader' } };
+  const [fetching, engines] = podOf({ model: { s3 }, cache }).initContainers;
+  assert.deepEqual(fetching?.args.slice(0, 7), [
+    ...['fetch', '--s3', 's3://models/a/b', '--endpoint', 'https://s3.example.com'],
+    ...['--region', 'eu-1'],
+  ]);
+  assert.deepEqual(keys(fetching), secretKeys('reader'));
+  assert.deepEqual(keys(engines), []);
+  const [ambient] = podOf({ model: { s3: { bucket: 'models' } }, cache }).initContainers;
+  assert.deepEqual(ambient?.args.slice(0, 4), ['fetch', '--s3', 's3://models/', '--output']);
+  assert.deepEqual(keys(ambient), []);
+});
+
+test('images for object storage need no claim, and only ranks may upload them', () => {
+  const s3 = { bucket: 'pictures', prefix: 'flowers', region: 'eu-1', credentialsSecret: { name: 'writer' } };
+  const spec = { output: { s3, path: '/../rabbit/a.png' } };
+  assert.equal(rendered(spec).get('PersistentVolumeClaim'), undefined);
+  const { volumes, initContainers, containers } = podOf(spec);
+  assert.ok(!volumes.some(({ name }) => name === 'output'));
+  assert.deepEqual(keys(containers[0]), secretKeys('writer'));
+  for (const container of initContainers) assert.deepEqual(keys(container), []);
+  const validation = validateSdxlJob(runtimeJob(job(spec)));
+  assert.ok(validation.ok, validation.ok ? '' : validation.errors.map(formatJobProblem).join('\n'));
+  const { output } = localJob(validation.job).spec;
+  assert.deepEqual(output, { path: 'rabbit/a.png', s3: { bucket: 'pictures', prefix: 'flowers', region: 'eu-1' } });
 });
 
 test('tokens differ by key, job and attempt', () => {

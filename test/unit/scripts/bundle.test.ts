@@ -38,6 +38,7 @@ describe('the bundle', { skip }, () => {
       'dist/runtime/launch/rank-main.js',
       'crds/sdxl.io_sdxljobs.yaml',
       'runtime/collectives/grpc/communicator.proto',
+      'node_modules/@aws-sdk/client-s3/dist-cjs/index.js',
       'node_modules/koffi/package.json',
       'node_modules/koffi/LICENSE.txt',
       'node_modules/yaml/dist/doc/directives.js',
