@@ -3,8 +3,10 @@
  * handful of jobs, and those alerts fire that should.
  */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { parse } from 'yaml';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { fillIn, readDashboards, type Target } from '../support/dashboards.js';
 import { Discovery } from '../support/discovery.js';
@@ -44,6 +46,8 @@ const size = { height: 128, width: 128, numInferenceSteps: 8, parallelism: { pat
 suite('monitoring', { skip }, () => {
   let discovery: Discovery;
   let prometheus: Prometheus;
+  /** One without the Prometheus operator. */
+  let plain: Prometheus;
   let jobs: SdxlJobs;
   const startedAt = Date.now() / 1000;
 
@@ -58,6 +62,7 @@ suite('monitoring', { skip }, () => {
     const rules = at(only(rendered, 'PrometheusRule'), 'spec') as object;
     const config = { global: { evaluation_interval: '1s' }, scrape_configs };
     prometheus = await Prometheus.start(join(cluster().directory, 'prometheus'), config, { 'rules.yaml': rules });
+    plain = await Prometheus.start(join(cluster().directory, 'plain'), await plainConfig(discovery.files.pod), {});
     await admin.kubectl('-n', 'sdxl-system', 'rollout', 'status', 'deployment/sdxl-operator', '--timeout=120s');
     jobs = new SdxlJobs(cluster(), await openClient(cluster()));
     await jobs.create('suspended', { ...size, suspend: true });
@@ -72,6 +77,7 @@ suite('monitoring', { skip }, () => {
   });
   after(async () => {
     await prometheus[Symbol.asyncDispose]();
+    await plain[Symbol.asyncDispose]();
     await discovery[Symbol.asyncDispose]();
   });
 
@@ -117,6 +123,23 @@ suite('monitoring', { skip }, () => {
     }
     const infos = await prometheus.query('sdxl_job_info{namespace="default"}');
     assert.equal(infos.length, 10, 'five jobs as two replicas tell of them');
+  });
+
+  test('a Prometheus without the Prometheus operator finds the same', async () => {
+    const found = async (server: Prometheus, metric: string): Promise<readonly string[]> =>
+      (await server.query(`sum by (namespace, pod, job) (${metric})`)).map(
+        ({ metric: { namespace = '', pod = '', job = '' } }) => `${namespace}/${pod} ${job}`,
+      );
+    for (const metric of ['sdxl_operator_build_info', 'sdxl_progress_ratio{job="running"}']) {
+      await waitFor(`the same series of ${metric}`, async () => {
+        const of = (names: readonly string[]): readonly string[] =>
+          names.map((name) => name.replace('sdxl-operator-metrics', 'sdxl-operator')).sort();
+        const expected = of(await found(prometheus, metric));
+        assert.ok(expected.length > 0);
+        assert.deepEqual(of(await found(plain, metric)), expected);
+        return true;
+      });
+    }
   });
 
   test('every panel has data, with values its unit allows and the labels its legend names', async () => {
@@ -194,6 +217,19 @@ suite('monitoring', { skip }, () => {
     assert.deepEqual(alerts.filter((alert) => !/^SdxlOperator.* pending$/u.test(alert)).sort(), expected);
   });
 });
+
+/** The scrape configurations that are shipped for it, with targets from a file. */
+async function plainConfig(targets: string): Promise<object> {
+  const { scrape_configs } = parse(await readFile('manifests/components/monitoring/scrape-configs.yaml', 'utf8')) as {
+    readonly scrape_configs: readonly Readonly<Record<string, unknown>>[];
+  };
+  return {
+    scrape_configs: scrape_configs.map(({ kubernetes_sd_configs, ...rest }) => {
+      assert.deepEqual(kubernetes_sd_configs, [{ role: 'pod' }]);
+      return { ...rest, scrape_interval: '1s', scrape_timeout: '1s', file_sd_configs: [{ files: [targets] }] };
+    }),
+  };
+}
 
 /** A series' name as Grafana writes it, every label of which must be there. */
 function legend({ legendFormat = '', expr }: Target, metric: Series['metric']): string {

@@ -106,6 +106,9 @@ test('ranks on GPUs get what ranks on the processor get, and the CUDA kernels an
     text(cpu?.at(-1)?.instructions),
   );
   assert.equal(more.filter((line) => own.test(line)).length, 9);
+  // Nothing else says where a user without a home may write.
+  for (const stages of [cpu, cuda])
+    assert.ok(stages?.at(-1)?.instructions.some((each) => / XDG_CACHE_HOME=\/tmp\b/u.test(` ${each.arguments}`)));
 });
 
 const wheels = process.env['SDXL_TEST_CUDA_WHEELS'] === '1' ? false : 'downloads 1.1 GB: set SDXL_TEST_CUDA_WHEELS=1';
