@@ -19,6 +19,10 @@ export const sdxlJobSchema: StructuralSchema = {
       rule: "!self.metadata.name.contains('.')",
       message: 'metadata.name may hold no ".", because names of hosts are derived from it',
     },
+    {
+      rule: "self.metadata.name.matches('^[a-z]')",
+      message: 'metadata.name must begin with a letter, because names of Services are derived from it',
+    },
   ],
   properties: {
     apiVersion: {

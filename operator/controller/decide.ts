@@ -7,6 +7,7 @@
  * Counters are written before anything is deleted, so that a failure is counted once whenever this process ends.
  */
 import { isFinished, isTrue, managedByName } from '../api/index.js';
+import { resources } from '../kube/index.js';
 import type { Settings } from '../resources/index.js';
 import { begin, start } from './begin.js';
 import { follow } from './follow.js';
@@ -18,8 +19,8 @@ import { View } from './view.js';
 
 export function decide(observed: Observed, settings: Settings): Step {
   const { job } = observed;
-  if (job.metadata.deletionTimestamp !== undefined) return nothing;
   if (job.spec.managedBy !== undefined && job.spec.managedBy !== managedByName) return nothing;
+  if (job.metadata.deletionTimestamp !== undefined) return endGangs(observed);
   if (isFinished(job.status)) return afterEnd(observed);
   const view = new View(observed);
   if (view.current !== undefined && holds(view.current, 'Complete')) return complete(view);
@@ -29,6 +30,12 @@ export function decide(observed: Observed, settings: Settings): Step {
   if (deadline !== undefined && deadline <= 0) return fail(view, deadlineExceeded(view));
   const step = view.current === undefined ? start(view, settings) : follow(view, view.current);
   return deadline === undefined ? step : { ...step, requeueAfterMs: Math.min(step.requeueAfterMs ?? Infinity, deadline) };
+}
+
+/** The job is being deleted: whatever holds it meanwhile, a finalizer for example, its gang holds no devices. */
+function endGangs({ gangs }: Observed): Step {
+  const left = gangs.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  return { ...nothing, remove: left.map((object) => ({ resource: resources.job, object })) };
 }
 
 /** Milliseconds until the job's deadline; undefined: it has none. */

@@ -1,9 +1,9 @@
 /** A gang that is there: what it waits for, and whether it can still succeed. */
-import { conditionOf, isTrue, podCount, timestamp, type ConditionChange } from '../api/index.js';
+import { conditionOf, isTrue, podCount, timestamp, type ConditionChange, type JobFailure } from '../api/index.js';
 import { gangIdentity, waitsFor } from './gang-state.js';
 import { holds, type GangJob } from './observed.js';
 import { disrupted, hung, restart, stallLimitMs } from './outcome.js';
-import { disruptionOf, isDisrupted, isEnded, isLost, judgeGang, lostPodMs } from './pod-end.js';
+import { deletionOf, disruptionOf, isDisrupted, isEnded, isLost, judgeGang, lostPodMs, wasDeleted } from './pod-end.js';
 import type { Fact, Step } from './step.js';
 import type { View } from './view.js';
 
@@ -35,7 +35,7 @@ export function follow(view: View, current: GangJob): Step {
   }
   const { stalledMs = 0 } = view.observed;
   if (stalledMs > stallLimitMs(job)) return restart(view, hung(view, stalledMs));
-  if (isEnding(view, current)) return ending(view);
+  if (isEnding(view, current)) return ending(view, current);
   return settle(view, current, attempt, now);
 }
 
@@ -48,7 +48,7 @@ function isEnding({ pods }: View, current: GangJob): boolean {
 }
 
 /** A pod failed or is taken away. The gang is judged when all its pods have ended: the culprit is often not the first to be seen. */
-function ending(view: View): Step {
+function ending(view: View, current: GangJob): Step {
   const { job, pods, now, attempt } = view;
   const open = pods.filter((pod) => !isEnded(pod) && !isLost(pod, now));
   const since = conditionOf(view.job.status, 'FailureTarget');
@@ -56,8 +56,7 @@ function ending(view: View): Step {
   const known = since?.status === 'True' && since.reason === disruptedReason ? job.status.lastFailure : undefined;
   if (open.length === 0 || sinceMs > settleMs) return restart(view, judgeGang(attempt, pods, podCount(job.spec), now, known));
   // Written down at once: an evicted pod may be gone before its peers have ended, and with it why.
-  const disrupted = pods.find(isDisrupted);
-  const taken = known ?? (disrupted === undefined ? undefined : disruptionOf(attempt, disrupted, now));
+  const taken = known ?? takenAway(view, current);
   const names = open.map(({ metadata }) => metadata.name).join(', ');
   const reason = taken === undefined ? 'PodEnded' : disruptedReason;
   const status = view.status(
@@ -71,6 +70,16 @@ function ending(view: View): Step {
     requeueAfterMs: lostPodMs / 3,
     events: [{ type: 'Normal', reason: 'GangEnding', message: `waiting for ${names} to end` }],
   });
+}
+
+/** What is known of the pod that the cluster, or somebody, took away. */
+function takenAway({ pods, now, attempt }: View, current: GangJob): JobFailure | undefined {
+  const disrupted = pods.find(isDisrupted);
+  if (disrupted !== undefined) return disruptionOf(attempt, disrupted, now);
+  // The Job controller deletes pods once another has failed.
+  if (holds(current, 'FailureTarget') || holds(current, 'Failed') || pods.some(({ phase }) => phase === 'Failed')) return undefined;
+  const deleted = pods.find(wasDeleted);
+  return deleted === undefined ? undefined : deletionOf(attempt, deleted, now);
 }
 
 /** Nothing has ended: tell what the gang waits for. */

@@ -1,6 +1,6 @@
 /** How pods end, and which of them is to blame when a gang does. The rule is the launcher's: what happened to a pod by itself comes before what it suffered from others. */
 import { rankContainer, timestamp, type JobFailure } from '../api/index.js';
-import { holds, type ContainerState, type GangPod } from './observed.js';
+import { holds, type ContainerState, type GangJob, type GangPod } from './observed.js';
 
 /** What the launcher writes to the termination log (docs/cli.md). */
 export interface LastWords {
@@ -39,6 +39,11 @@ export function isLost(pod: GangPod, now: Date): boolean {
   return !isEnded(pod) && typeof deletionTimestamp === 'string' && now.getTime() - Date.parse(deletionTimestamp) > lostPodMs;
 }
 
+/** A Job that was deleted so long ago that only somebody else's finalizer can hold it: it makes no pods any more. */
+export function isHeld({ metadata: { deletionTimestamp } }: GangJob, now: Date): boolean {
+  return typeof deletionTimestamp === 'string' && now.getTime() - Date.parse(deletionTimestamp) > lostPodMs;
+}
+
 /** The cluster took it away, or is about to. */
 export function isDisrupted(pod: GangPod): boolean {
   return holds(pod, 'DisruptionTarget');
@@ -58,6 +63,8 @@ export function judgeGang(attempt: number, pods: readonly GangPod[], count: numb
     return { kind: 'final', reason: camelCase(final.failure.code ?? 'Failed'), failure: { attempt, ...final.failure } };
   const disruption = disrupted === undefined ? taken : disruptionOf(attempt, disrupted, now);
   if (disruption !== undefined) return { kind: 'disruption', reason: camelCase(disruption.code ?? 'Disrupted'), failure: disruption };
+  const deleted = failures.every(({ weight }) => weight === 2) ? pods.find(wasDeleted) : undefined;
+  if (deleted !== undefined) return { kind: 'disruption', reason: 'PodDeleted', failure: deletionOf(attempt, deleted, now) };
   const cause = own[0] ?? failures.sort(byWeightAndTime)[0];
   if (cause === undefined) {
     const failure = { attempt, code: 'PodsGone', message: 'the pods of the attempt are gone, and nothing tells why', time: timestamp(now) };
@@ -84,6 +91,22 @@ export function disruptionOf(attempt: number, pod: GangPod, now: Date): JobFailu
     pod: pod.metadata.name,
     code: reason,
     message: `pod ${pod.metadata.name}${onNode}: ${told}`.slice(0, 4000),
+    time: timestamp(now),
+  };
+}
+
+export function wasDeleted({ metadata: { deletionTimestamp } }: GangPod): boolean {
+  return typeof deletionTimestamp === 'string';
+}
+
+/** Of a pod that somebody deleted while nothing was wrong with its gang. */
+export function deletionOf(attempt: number, { metadata: { name }, node }: GangPod, now: Date): JobFailure {
+  const onNode = node === undefined ? '' : ` on node ${node}`;
+  return {
+    attempt,
+    pod: name,
+    code: 'PodDeleted',
+    message: `pod ${name}${onNode}: it was deleted, and not by this operator`,
     time: timestamp(now),
   };
 }

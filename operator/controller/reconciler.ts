@@ -7,6 +7,7 @@ import {
   controllerUidLabel,
   isFinished,
   jobResource,
+  labelNames,
   podCount,
   storedJob,
   withConditions,
@@ -114,7 +115,7 @@ export class Reconciler {
     if (step.status !== undefined) written = await this.#writeStatus(job, step.status, signal);
     for (const child of step.apply) {
       try {
-        await client.apply(child.resource, child.object, { signal });
+        await client.applyOwn(child.resource, child.object, { [labelNames.jobUid]: job.metadata.uid }, signal);
       } catch (error) {
         if (error instanceof ApiError && error.isRefusal) await this.#refused(written, error, signal);
         throw error;

@@ -2,14 +2,14 @@
 import { isTrue, jobResource } from '../api/index.js';
 import { resources } from '../kube/index.js';
 import { holds, type Observed } from './observed.js';
-import { isEnded, isLost, lostPodMs } from './pod-end.js';
+import { isEnded, isHeld, isLost, lostPodMs } from './pod-end.js';
 import { nothing, type Step } from './step.js';
 import { View } from './view.js';
 
 /** Holds the job: its gang is deleted, and nothing else happens until it may go on. */
 export function suspend(view: View): Step {
   const { job, old, current, oldPods } = view;
-  const gangs = current === undefined ? old : [...old, current];
+  const gangs = current === undefined || isHeld(current, view.now) ? old : [...old, current];
   const running = [...oldPods, ...view.pods.filter((pod) => !isEnded(pod) && !isLost(pod, view.now))];
   const remove = gangs
     .filter(({ metadata }) => metadata.deletionTimestamp === undefined)

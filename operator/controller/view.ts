@@ -1,7 +1,7 @@
 /** What was read of a job, sorted by attempt, and the forms in which decisions are told. */
 import { isFinished, withConditions, type ConditionChange, type ConditionType, type JobStatus, type StoredJob } from '../api/index.js';
 import type { GangJob, GangPod, Observed } from './observed.js';
-import { isEnded, isLost } from './pod-end.js';
+import { isEnded, isHeld, isLost } from './pod-end.js';
 import { nothing, type Step } from './step.js';
 
 /** What was read, sorted by attempt. */
@@ -11,7 +11,7 @@ export class View {
   readonly attempt: number;
   /** The current attempt's Job. */
   readonly current: GangJob | undefined;
-  /** Jobs of other attempts. */
+  /** Jobs of other attempts, but those that are gone for all that matters. */
   readonly old: readonly GangJob[];
   /** Pods of the current attempt's Job, by index. */
   readonly pods: readonly GangPod[];
@@ -26,7 +26,7 @@ export class View {
     this.now = now;
     this.attempt = job.status.attempt ?? 0;
     this.current = gangs.find(({ attempt }) => attempt === this.attempt);
-    this.old = gangs.filter((gang) => gang !== this.current);
+    this.old = gangs.filter((gang) => gang !== this.current && !isHeld(gang, now));
     const uid = this.current?.metadata.uid;
     this.pods = pods.filter(({ jobUid }) => jobUid === uid).sort((a, b) => a.index - b.index);
     this.oldPods = pods.filter((pod) => pod.jobUid !== uid && !isEnded(pod) && !isLost(pod, now));

@@ -32,6 +32,11 @@ export class ApiError extends Error {
     return this.status === 409;
   }
 
+  /** An object of that name is there already. */
+  get isExisting(): boolean {
+    return this.status === 409 && this.reason === 'AlreadyExists';
+  }
+
   get isNotFound(): boolean {
     return this.status === 404;
   }

@@ -87,6 +87,7 @@ export const invalidJobs: readonly InvalidJob[] = [
   metadata('a name that is a number', { name: 233 }, 'metadata.name', '233 (a number) must be a string: write it in quotes'),
   metadata('a name of 41 characters', { name: 'a'.repeat(41) }, '', 'has 41 characters, at most 40 are allowed', 'rule'),
   metadata('a name with a dot', { name: 'flowers.rabbit' }, '', 'may hold no "."', 'rule'),
+  metadata('a name that begins with a digit', { name: '4k-flowers' }, '', 'must begin with a letter', 'rule'),
   metadata('a generated name of 41 characters', { name: undefined, generateName: 'a'.repeat(36) }, '', 'has 41 characters', 'rule'),
   metadata('a namespace with a dot', { namespace: 'a.b' }, 'metadata.namespace', '"a.b" must hold lower-case letters, digits and "-" only'),
   metadata('a label with a space', { labels: { app: 'a b' } }, 'metadata.labels.app', '"a b" must hold letters'),

@@ -152,6 +152,16 @@ test('a failure that may pass is counted, written down, and only then deleted; t
   assert.deepEqual(trueConditions(next), ['GangReady', 'Reconciling']);
 });
 
+test('a pod deleted by hand is written down at once: it may be gone before its peers have ended', () => {
+  const state = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 2);
+  const deleted = [pod(1, 0, { ready: true }), pod(1, 1, { deleted: now.toISOString() })];
+  const ending = after(state.job, decideOn({ ...state, pods: deleted }));
+  assert.deepEqual([ending.status.lastFailure?.code, ending.status.lastFailure?.pod], ['PodDeleted', 'flowers-rabbit-1-1']);
+  const left = [pod(1, 0, { exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) })];
+  const { status } = decideOn({ ...state, job: ending, pods: left, gangs: [gang(1, ['FailureTarget'])], now: seconds(70) });
+  assert.deepEqual([status?.disruptions, status?.restarts, status?.lastFailure?.code], [1, 0, 'PodDeleted']);
+});
+
 test('the wait doubles with each restart, up to five minutes', () => {
   for (const [restarts, wait] of [
     [0, 5],
@@ -232,6 +242,22 @@ const ends: readonly {
     pods: [{ exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) }, { deleted: '2026-01-01T00:01:00Z' }],
     disruptions: 1,
     code: 'NodeLost',
+  },
+  {
+    name: 'a pod that was deleted',
+    pods: [{ exitCode: 143, words: lastWords('CANCELLED', 143, false), deleted: '2026-01-01T00:00:59Z' }],
+    disruptions: 1,
+    code: 'PodDeleted',
+  },
+  {
+    name: 'a pod that is deleted because another failed',
+    pods: [
+      { exitCode: 75, words: lastWords('PEER_LOST', 75, true, 1) },
+      { exitCode: 143, deleted: '2026-01-01T00:00:59Z' },
+    ],
+    restarts: 1,
+    code: 'PEER_LOST',
+    rank: 1,
   },
   {
     name: 'ranks that did not find each other',
@@ -383,6 +409,14 @@ test('a job created suspended makes nothing', () => {
   assert.deepEqual(trueConditions(after(held, step)), ['Suspended']);
 });
 
+test('a Job of an old attempt that a finalizer holds is not waited for longer than pods may take', () => {
+  const state = running({ failurePolicy: { backoffSeconds: 0 } });
+  const due = after(state.job, decideOn({ ...state, pods: [pod(1, 0, { phase: 'Failed', exitCode: 75 })] }));
+  const held = [gang(1, ['Failed'], { deletionTimestamp: now.toISOString() })];
+  assert.deepEqual(kinds(decideOn({ job: due, gangs: held, now: seconds(10) })), []);
+  assert.equal(kinds(decideOn({ job: due, gangs: held, now: seconds(20) })).at(-1), 'Job');
+});
+
 test('time to live and clean-up begin when the job has ended', () => {
   const state = running({ ttlSecondsAfterFinished: 60, cleanPodPolicy: 'All' });
   const complete = after(state.job, decideOn({ ...state, gangs: [gang(1, ['Complete'])] }));
@@ -391,10 +425,17 @@ test('time to live and clean-up begin when the job has ended', () => {
   assert.deepEqual(removed(decideOn({ job: complete, now: seconds(60) })), ['flowers-rabbit']);
 });
 
-test('jobs of others, and jobs that are being deleted, are left alone', () => {
-  for (const each of [job({ managedBy: 'example.com/other' }), job({}, {}, { deletionTimestamp: '2026-01-01T00:00:00Z' })]) {
-    const step = decideOn({ job: each });
-    assert.deepEqual([step.status, step.apply, step.remove, step.events], [undefined, [], [], []]);
+test('jobs of others are left alone, and of jobs that are being deleted the gang is ended', () => {
+  const deletionTimestamp = '2026-01-01T00:00:00Z';
+  const foreign = { managedBy: 'example.com/other' };
+  const gangs = [gang(1), gang(2, [], { deletionTimestamp })];
+  for (const [each, ended] of [
+    [job(foreign), []],
+    [job(foreign, {}, { deletionTimestamp }), []],
+    [job({}, {}, { deletionTimestamp }), ['flowers-rabbit-1']],
+  ] as const) {
+    const step = decideOn({ job: each, gangs });
+    assert.deepEqual([step.status, step.apply, removed(step), step.events], [undefined, [], ended, []]);
   }
   assert.ok(decideOn({ job: job({ managedBy: 'sdxl.io/sdxl-operator' }) }).status);
 });
