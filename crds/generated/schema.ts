@@ -857,6 +857,11 @@ export const sdxlJobSchema: StructuralSchema = {
               description:
                 'Whether noise levels are those of Karras et al. 2022. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file.',
             },
+            useExponentialSigmas: {
+              type: 'boolean',
+              description:
+                "Whether the logarithms of noise levels are equally far apart, not together with Karras'. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file.",
+            },
             finalSigmasType: {
               type: 'string',
               enum: ['Zero', 'SigmaMin'],

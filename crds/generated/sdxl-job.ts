@@ -298,6 +298,8 @@ export interface SdxlJobSpecSchedulerOptions {
   readonly rescaleBetasZeroSnr?: boolean;
   /** Whether noise levels are those of Karras et al. 2022. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
   readonly useKarrasSigmas?: boolean;
+  /** Whether the logarithms of noise levels are equally far apart, not together with Karras'. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
+  readonly useExponentialSigmas?: boolean;
   /** Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
   readonly finalSigmasType?: 'Zero' | 'SigmaMin';
   /** Whether DPMSolverMultistep follows the ordinary differential equation or the stochastic one, with new noise in each step. Left out, as in the file. */

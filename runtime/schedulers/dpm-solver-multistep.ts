@@ -11,7 +11,7 @@ import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } f
 import { trainingSigmas } from './noise-schedule.js';
 import { multistepLevels, type MultistepConfig } from './multistep-levels.js';
 import { convertAtLevel, levelOfSigma } from './prediction.js';
-import { readSamplerConfig } from './sampler-config.js';
+import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
 import type { Schedule, Scheduler } from './scheduler.js';
 
 interface DpmSolverConfig extends MultistepConfig {
@@ -25,7 +25,7 @@ interface DpmSolverConfig extends MultistepConfig {
 const className = 'DPMSolverMultistepScheduler';
 
 export function openDpmSolverMultistep(reader: ConfigReader): Scheduler {
-  for (const key of ['thresholding', 'use_exponential_sigmas', 'use_beta_sigmas', 'use_lu_lambdas']) reader.off(key);
+  for (const key of ['thresholding', 'use_lu_lambdas']) reader.off(key);
   for (const key of ['use_flow_sigmas', 'use_dynamic_shifting']) reader.off(key);
   reader.absent('variance_type');
   reader.negativeInfinity('lambda_min_clipped');
@@ -34,7 +34,7 @@ export function openDpmSolverMultistep(reader: ConfigReader): Scheduler {
   const solverType = reader.oneOf('solver_type', ['midpoint', 'heun', 'logrho', 'bh1', 'bh2'], 'midpoint');
   const config: DpmSolverConfig = {
     ...readSamplerConfig(reader, { timestepSpacing: 'linspace' }),
-    useKarrasSigmas: reader.boolean('use_karras_sigmas', false),
+    sigmaSpacing: readSigmaSpacing(reader),
     finalSigmasType: reader.oneOf('final_sigmas_type', finalSigmas, 'zero'),
     algorithmType,
     solverType: solverType === 'heun' ? 'heun' : 'midpoint',

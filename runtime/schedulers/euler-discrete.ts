@@ -4,15 +4,15 @@
  */
 import type { ConfigReader } from './config-reader.js';
 import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { interpolate, karrasSigmas, spacedTimesteps, timestepOfSigma, trainingSigmas } from './noise-schedule.js';
+import { exponentialSigmas, interpolate, karrasSigmas, spacedTimesteps, timestepOfSigma, trainingSigmas } from './noise-schedule.js';
 import { convertAtSigma } from './prediction.js';
-import { readSamplerConfig, requireSteps, type SamplerConfig } from './sampler-config.js';
+import { readSamplerConfig, readSigmaSpacing, requireSteps, type SamplerConfig, type SigmaSpacing } from './sampler-config.js';
 import type { Schedule, Scheduler } from './scheduler.js';
 
 export const finalSigmas = ['zero', 'sigma_min'] as const;
 
 interface EulerDiscreteConfig extends SamplerConfig {
-  readonly useKarrasSigmas: boolean;
+  readonly sigmaSpacing: SigmaSpacing | undefined;
   readonly finalSigmasType: (typeof finalSigmas)[number];
 }
 
@@ -23,10 +23,9 @@ export function openEulerDiscrete(reader: ConfigReader): Scheduler {
   reader.oneOf('interpolation_type', ['linear'], 'linear');
   reader.oneOf('timestep_type', ['discrete'], 'discrete');
   for (const key of ['sigma_min', 'sigma_max']) reader.absent(key);
-  for (const key of ['use_exponential_sigmas', 'use_beta_sigmas']) reader.off(key);
   const config: EulerDiscreteConfig = {
     ...readSamplerConfig(reader, { timestepSpacing: 'linspace' }),
-    useKarrasSigmas: reader.boolean('use_karras_sigmas', false),
+    sigmaSpacing: readSigmaSpacing(reader),
     finalSigmasType: reader.oneOf('final_sigmas_type', finalSigmas, 'zero'),
   };
   const training = trainingSigmas(config);
@@ -39,8 +38,9 @@ function eulerSchedule(config: EulerDiscreteConfig, training: Float32Array, coun
   const spaced = spacedTimesteps(config.timestepSpacing, count, config.numTrainTimesteps, config.stepsOffset);
   let levels: Float64Array = Float64Array.from(spaced, (timestep) => interpolate(training, timestep));
   let timesteps = spaced;
-  if (config.useKarrasSigmas) {
-    levels = karrasSigmas(levels.at(-1) ?? 0, levels[0] ?? 0, count);
+  if (config.sigmaSpacing !== undefined) {
+    const spread = config.sigmaSpacing === 'karras' ? karrasSigmas : exponentialSigmas;
+    levels = spread(levels.at(-1) ?? 0, levels[0] ?? 0, count);
     timesteps = Float32Array.from(levels, (sigma) => timestepOfSigma(sigma, training));
   }
   const last = config.finalSigmasType === 'sigma_min' ? (training[0] ?? 0) : 0;

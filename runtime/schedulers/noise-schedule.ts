@@ -137,6 +137,12 @@ export function karrasSigmas(sigmaMin: number, sigmaMax: number, steps: number):
   return Float64Array.from({ length: steps }, (_, index) => (high + (steps > 1 ? index / (steps - 1) : 0) * (low - high)) ** rho);
 }
 
+/** Noise levels whose logarithms are equally far apart. */
+export function exponentialSigmas(sigmaMin: number, sigmaMax: number, steps: number): Float64Array {
+  const [low, high] = [Math.log(sigmaMin), Math.log(sigmaMax)];
+  return Float64Array.from({ length: steps }, (_, index) => Math.exp(high + (steps > 1 ? index / (steps - 1) : 0) * (low - high)));
+}
+
 /** The (fractional) training timestep of a noise level, linear in log σ. */
 export function timestepOfSigma(sigma: number, sigmas: Float32Array): number {
   const target = Math.log(Math.max(sigma, 1e-10));

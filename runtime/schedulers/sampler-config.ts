@@ -34,6 +34,18 @@ export function readSamplerConfig(reader: ConfigReader, standards: Standards): S
   };
 }
 
+/** How noise levels are spread between the least and the largest, where timesteps do not say it. */
+export type SigmaSpacing = 'karras' | 'exponential';
+
+export function readSigmaSpacing(reader: ConfigReader): SigmaSpacing | undefined {
+  reader.off('use_beta_sigmas');
+  const karras = reader.boolean('use_karras_sigmas', false);
+  // diffusers refuses both as well.
+  if (karras) reader.off('use_exponential_sigmas');
+  if (karras) return 'karras';
+  return reader.boolean('use_exponential_sigmas', false) ? 'exponential' : undefined;
+}
+
 /** @throws SdxlError JOB_INVALID unless `steps` is an integer from 1 to `most` */
 export function requireSteps(steps: number, most: number): void {
   if (Number.isInteger(steps) && steps >= 1 && steps <= most) return;

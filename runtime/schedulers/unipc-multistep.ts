@@ -11,7 +11,7 @@ import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } f
 import { multistepLevels, type MultistepConfig } from './multistep-levels.js';
 import { trainingSigmas } from './noise-schedule.js';
 import { convertAtLevel, levelOfSigma } from './prediction.js';
-import { readSamplerConfig } from './sampler-config.js';
+import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
 import type { Schedule, Scheduler } from './scheduler.js';
 
 interface UniPcConfig extends MultistepConfig {
@@ -25,8 +25,7 @@ interface UniPcConfig extends MultistepConfig {
 const className = 'UniPCMultistepScheduler';
 
 export function openUniPcMultistep(reader: ConfigReader): Scheduler {
-  for (const key of ['thresholding', 'use_exponential_sigmas', 'use_beta_sigmas', 'use_flow_sigmas', 'use_dynamic_shifting'])
-    reader.off(key);
+  for (const key of ['thresholding', 'use_flow_sigmas', 'use_dynamic_shifting']) reader.off(key);
   for (const key of ['solver_p', 'sigma_min', 'sigma_max', 'shift_terminal']) reader.absent(key);
   reader.on('predict_x0');
   // diffusers takes the types of related solvers for these.
@@ -37,7 +36,7 @@ export function openUniPcMultistep(reader: ConfigReader): Scheduler {
   if (finalSigmasType === 'zero' && solverOrder > 1) reader.on('lower_order_final');
   const config: UniPcConfig = {
     ...readSamplerConfig(reader, { timestepSpacing: 'linspace' }),
-    useKarrasSigmas: reader.boolean('use_karras_sigmas', false),
+    sigmaSpacing: readSigmaSpacing(reader),
     finalSigmasType,
     solverType: solverType === 'bh1' ? 'bh1' : 'bh2',
     solverOrder,

@@ -50,8 +50,9 @@ describe('levels', () => {
     it(`${name}: ${runs.map((run) => String(run.steps)).join(', ')} steps`, () => {
       const scheduler = createScheduler('test', { ...base, ...config }, { className });
       assert.equal(scheduler.className, className);
-      // Euler's Karras timesteps are fractional: they come from logarithms of the noise levels.
-      const timestepTolerance = 'use_karras_sigmas' in config && className === 'EulerDiscreteScheduler' ? 1e-5 : 0;
+      // Euler's timesteps are fractional then: they come from logarithms of the noise levels.
+      const spread = 'use_karras_sigmas' in config || 'use_exponential_sigmas' in config;
+      const timestepTolerance = spread && className === 'EulerDiscreteScheduler' ? 1e-5 : 0;
       assert.ok(runs.length >= 5);
       for (const run of runs) {
         const { timesteps, sigmas, initNoiseSigma, steps } = scheduler.setTimesteps(run.steps);
@@ -103,11 +104,11 @@ test('every variant has its golden', () => {
   const counts: Record<string, number> = {};
   for (const { class: className } of Object.values(goldens)) counts[className] = (counts[className] ?? 0) + 1;
   assert.deepEqual(counts, {
-    EulerDiscreteScheduler: 13,
+    EulerDiscreteScheduler: 14,
     EulerAncestralDiscreteScheduler: 5,
     DDIMScheduler: 7,
-    DPMSolverMultistepScheduler: 19,
-    UniPCMultistepScheduler: 15,
+    DPMSolverMultistepScheduler: 20,
+    UniPCMultistepScheduler: 16,
     LCMScheduler: 5,
   });
 });

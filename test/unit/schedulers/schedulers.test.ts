@@ -121,6 +121,13 @@ test('an impossible number of steps is refused', () => {
   }
 });
 
+test('Karras and exponential noise levels at once are refused', () => {
+  for (const _class_name of ['EulerDiscreteScheduler', 'DPMSolverMultistepScheduler', 'UniPCMultistepScheduler']) {
+    const both = { ...sdxl, _class_name, use_karras_sigmas: true, use_exponential_sigmas: true };
+    assert.throws(() => createScheduler('f', both), failure('MODEL_UNSUPPORTED', /use_exponential_sigmas is true; supported: false/));
+  }
+});
+
 const refused: [string, unknown, RegExp][] = [
   ['prediction_type', 'flow_prediction', /prediction_type is "flow_prediction"; supported: "epsilon" or "v_prediction" or "sample"/],
   ['interpolation_type', 'log_linear', /supported: "linear"/],
@@ -131,7 +138,7 @@ const refused: [string, unknown, RegExp][] = [
   ['trained_betas', [0.1], /trained_betas is \[0\.1\]; supported: null/],
   ['sigma_min', 0.1, /supported: null/],
   ['sigma_max', 10, /supported: null/],
-  ['use_exponential_sigmas', true, /supported: false/],
+  ['use_exponential_sigmas', 'yes', /supported: true or false/],
   ['use_beta_sigmas', true, /supported: false/],
   ['rescale_betas_zero_snr', 1, /rescale_betas_zero_snr is 1; supported: true or false/],
   ['use_karras_sigmas', 'yes', /supported: true or false/],
