@@ -152,7 +152,8 @@ async function build(): Promise<void> {
 /** In a folder named after all that goes into it. */
 function programFile(): string {
   const hash = createHash('sha256');
-  for (const name of readdirSync(source).sort()) hash.update(`\0${name}\0`).update(readFileSync(join(source, name)));
+  const names = readdirSync(source).filter((name) => /^go\.(mod|sum)$|\.go$/u.test(name));
+  for (const name of names.sort()) hash.update(`\0${name}\0`).update(readFileSync(join(source, name)));
   const caches = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
   return join(caches, 'sdxl-operator', 'object-storage', hash.digest('hex').slice(0, 16), 'object-storage');
 }
