@@ -4,5 +4,5 @@ export { Cluster, type ClusterOptions, type KubeconfigOptions, type TestNamespac
 export { Node, shellImage, type ContainerProcess, type Image, type NodeOptions, type PodReference } from './node.js';
 export { clusterSuite, type ClusterSuite } from './suite.js';
 export { waitFor, type WaitOptions } from './wait.js';
-export { matches, type ApiCall, type CallPattern, type FinishedCall, type Verb } from './api-call.js';
+export { type ApiCall, type CallPattern, type FinishedCall, type Verb } from './api-call.js';
 export { FaultProxy, type Fault, type Moment } from './fault-proxy.js';
