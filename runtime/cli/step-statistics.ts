@@ -6,10 +6,10 @@ export interface StepSummary {
   readonly steps: number;
   /** Of one rank: the first of this machine. */
   readonly medianSeconds: number;
-  /** Share of the steps' time spent in exchanges, 0 … 1. */
-  readonly exchangeShare: number;
+  /** Share of the steps' time spent in exchanges, 0 … 1; null, like the bytes, where a device's graph holds them. */
+  readonly exchangeShare: number | null;
   readonly exchangesPerStep: number;
-  readonly sentBytesPerStep: number;
+  readonly sentBytesPerStep: number | null;
 }
 
 export class StepStatistics {
@@ -17,9 +17,9 @@ export class StepStatistics {
   /** Images before this one do not count: warm-up. */
   readonly #firstImage: number;
   readonly #seconds: number[] = [];
-  #exchangeSeconds = 0;
+  #exchangeSeconds: number | undefined = 0;
   #exchanges = 0;
-  #sentBytes = 0;
+  #sentBytes: number | undefined = 0;
 
   constructor(rank: number, firstImage = 0) {
     this.#rank = rank;
@@ -31,22 +31,27 @@ export class StepStatistics {
     const { image, seconds, exchangeSeconds, exchanges, sentBytes } = message.event;
     if (image < this.#firstImage) return;
     this.#seconds.push(seconds);
-    this.#exchangeSeconds += exchangeSeconds;
+    this.#exchangeSeconds = sum(this.#exchangeSeconds, exchangeSeconds);
     this.#exchanges += exchanges;
-    this.#sentBytes += sentBytes;
+    this.#sentBytes = sum(this.#sentBytes, sentBytes);
   }
 
   /** Undefined where no step was made. */
   summary(): StepSummary | undefined {
     const steps = this.#seconds.length;
     if (steps === 0) return undefined;
-    const total = this.#seconds.reduce((sum, value) => sum + value, 0);
+    const total = this.#seconds.reduce((all, value) => all + value, 0);
     return {
       steps,
       medianSeconds: quantile(this.#seconds, 0.5),
-      exchangeShare: this.#exchangeSeconds / total,
+      exchangeShare: this.#exchangeSeconds === undefined ? null : this.#exchangeSeconds / total,
       exchangesPerStep: this.#exchanges / steps,
-      sentBytesPerStep: this.#sentBytes / steps,
+      sentBytesPerStep: this.#sentBytes === undefined ? null : this.#sentBytes / steps,
     };
   }
+}
+
+/** Unknown as soon as one part is. */
+function sum(all: number | undefined, part: number | undefined): number | undefined {
+  return all === undefined || part === undefined ? undefined : all + part;
 }

@@ -26,7 +26,7 @@ export async function denoiseOnDevice(
       freshSteps: schedule.steps.filter((_, index) => isWarmup(index, patches?.warmupSteps ?? steps)).length,
       place: { cfg: mesh.cfg, patch: mesh.patch, patchIndex: placeInMesh(mesh, rank).patchIndex },
       onStep: (index, seconds) => {
-        observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds: 0, exchanges, sentBytes: 0 });
+        observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds: undefined, exchanges, sentBytes: undefined });
       },
     },
     signal,

@@ -21,9 +21,10 @@ export type PipelineEvent =
       readonly step: number;
       readonly steps: number;
       readonly seconds: number;
-      readonly exchangeSeconds: number;
+      /** Undefined, like the bytes, where exchanges are part of a device's graph: nothing on the host sees them. */
+      readonly exchangeSeconds: number | undefined;
       readonly exchanges: number;
-      readonly sentBytes: number;
+      readonly sentBytes: number | undefined;
     }
   /** On rank 0: a step of an image that another replica makes. */
   | { readonly type: 'replica-step'; readonly image: number; readonly step: number; readonly steps: number }

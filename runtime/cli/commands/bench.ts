@@ -204,9 +204,9 @@ function printResults(results: readonly Result[], resolution: string, framework:
     latency.medianSeconds.toFixed(3),
     latency.p95Seconds.toFixed(3),
     step === null ? '' : (step.medianSeconds * 1000).toFixed(1),
-    step === null ? '' : `${(step.exchangeShare * 100).toFixed(1)} %`,
+    step === null ? '' : step.exchangeShare === null ? 'in the graph' : `${(step.exchangeShare * 100).toFixed(1)} %`,
     step === null ? '' : step.exchangesPerStep.toFixed(0),
-    step === null ? '' : (step.sentBytesPerStep / 1e6).toFixed(2),
+    step === null ? '' : step.sentBytesPerStep === null ? '–' : (step.sentBytesPerStep / 1e6).toFixed(2),
   ]);
   return [
     table(['framework', 'resolution', 'n', 'latency (s)', 'speed-up', 'images/s'], main),

@@ -142,12 +142,15 @@ function report(images: readonly ImageEvent[], steps: StepSummary | undefined, w
     lines.push(`${String(made.length)} images in ${wallSeconds.toFixed(1)} s, ${(made.length / wallSeconds).toFixed(2)} a second`);
   }
   if (steps !== undefined) {
-    const exchanged =
-      steps.exchangesPerStep === 0
-        ? 'no exchanges'
-        : `${(steps.exchangeShare * 100).toFixed(1)} % of it in ${steps.exchangesPerStep.toFixed(0)} exchanges that send ${formatBytes(steps.sentBytesPerStep)}`;
-    lines.push(`a step takes ${(steps.medianSeconds * 1000).toFixed(1)} ms (median), ${exchanged}`);
+    lines.push(`a step takes ${(steps.medianSeconds * 1000).toFixed(1)} ms (median), ${exchangesOf(steps)}`);
   }
   const inOrder = images.toSorted((a, b) => a.image - b.image);
   return [...lines, ...inOrder.map(({ path, skipped }) => (skipped ? `${path} (kept)` : path)), ''].join('\n');
+}
+
+function exchangesOf({ exchangesPerStep, exchangeShare, sentBytesPerStep }: StepSummary): string {
+  if (exchangesPerStep === 0) return 'no exchanges';
+  const count = `${exchangesPerStep.toFixed(0)} exchanges`;
+  if (exchangeShare === null || sentBytesPerStep === null) return `with ${count} in the device's graph`;
+  return `${(exchangeShare * 100).toFixed(1)} % of it in ${count} that send ${formatBytes(sentBytesPerStep)}`;
 }
