@@ -8,12 +8,12 @@
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { createBackend } from '../../runtime/launch/backend.js';
 import { isWarmup, patchModes, type PatchMode } from '../../runtime/parallel/index.js';
 import { denoise } from '../../runtime/pipeline/denoise.js';
 import { Model, planComponents } from '../../runtime/pipeline/index.js';
 import { float32, Generator } from '../../runtime/tensor/index.js';
 import { forkRanks, joinRanks } from './forked-ranks.js';
+import { openBackend } from './open-backend.js';
 
 interface Job {
   readonly model: string;
@@ -74,15 +74,7 @@ async function serve(job: Job, rank: number): Promise<void> {
   };
   await using model = await Model.open(job.model);
   for (const size of job.sizes) {
-    const backend = await createBackend('Cuda', {
-      cacheDirectory: join(job.cache, String(rank)),
-      communicator,
-      threads: 2,
-      device: rank,
-      libraryPath: process.env['SDXL_CUDA_LIBRARY_PATH'],
-      tacticLimit: job.tactics,
-      onDamage: console.error,
-    });
+    const backend = await openBackend({ ...job, cache: join(job.cache, String(rank)) }, communicator);
     const { components } = planComponents(model, mesh, rank, { height: size, width: size, guided: true });
     const engine = await backend.prepare(components.unet);
     print(`${String(size)}²: engine ${engine.cached ? 'found' : 'built'} in ${engine.buildSeconds.toFixed(1)} s`);

@@ -9,9 +9,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { createBackend, type BackendName } from '../../runtime/launch/backend.js';
+import type { BackendName } from '../../runtime/launch/backend.js';
 import { Model, Pipeline, planComponents } from '../../runtime/pipeline/index.js';
 import { forkRanks, joinRanks } from './forked-ranks.js';
+import { openBackend } from './open-backend.js';
 
 interface Job {
   readonly model: string;
@@ -81,20 +82,12 @@ async function main(): Promise<void> {
 }
 
 async function serve(job: Job, rank: number): Promise<void> {
-  const { size, steps, cfg, patch, tactics } = job;
+  const { size, steps, cfg, patch } = job;
   const mesh = { cfg, patch };
   const communicator = await joinRanks(rank, cfg * patch, job.port, job.backend);
   await using model = await Model.open(job.model);
   const { components } = planComponents(model, mesh, rank);
-  const backend = await createBackend(job.backend, {
-    cacheDirectory: join(job.cache, String(rank)),
-    communicator,
-    threads: 2,
-    device: rank,
-    libraryPath: process.env['SDXL_CUDA_LIBRARY_PATH'],
-    tacticLimit: tactics,
-    onDamage: console.error,
-  });
+  const backend = await openBackend({ ...job, cache: join(job.cache, String(rank)) }, communicator);
   const pipeline = await Pipeline.load({ model, components, backend, mesh, rank, observer: () => undefined });
   const latents = new Map<string, Uint8Array>();
   await pipeline.generate(

@@ -15,12 +15,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { psnr } from '../../runtime/image/index.js';
-import { createBackend, type BackendName } from '../../runtime/launch/backend.js';
+import type { BackendName } from '../../runtime/launch/backend.js';
 import { packageFile } from '../../runtime/package-root.js';
 import { patchModes } from '../../runtime/parallel/index.js';
 import { Model, Pipeline, planComponents, type ImageRequest, type PatchTiming } from '../../runtime/pipeline/index.js';
 import { float32 } from '../../runtime/tensor/index.js';
 import { forkRanks, joinRanks } from './forked-ranks.js';
+import { openBackend } from './open-backend.js';
 import { packImage, unpackImage } from './packed-images.js';
 
 interface Job {
@@ -170,15 +171,7 @@ async function serve(job: Job, rank: number): Promise<void> {
   const communicator = await joinRanks(rank, job.cfg * job.patch, job.port, job.backend);
   await using model = await Model.open(packageFile('models/tiny-sdxl'));
   const { components } = planComponents(model, mesh, rank);
-  const backend = await createBackend(job.backend, {
-    cacheDirectory: join(job.cache, String(rank)),
-    communicator,
-    threads: 2,
-    device: rank,
-    libraryPath: process.env['SDXL_CUDA_LIBRARY_PATH'],
-    tacticLimit: job.tactics,
-    onDamage: console.error,
-  });
+  const backend = await openBackend({ ...job, cache: join(job.cache, String(rank)) }, communicator);
   const pipeline = await Pipeline.load({ model, components, backend, mesh, rank, observer: () => undefined });
   const all = requests();
   for (const name of job.wanted) {

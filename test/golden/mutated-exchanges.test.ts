@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Communicator, Exchange } from '../../runtime/collectives/index.js';
+import { AlteredCommunicator } from '../support/altered-communicator.js';
 import { fixture, readGolden } from '../support/fixtures.js';
 import { tolerance, unetError, vaeError } from '../support/networks.js';
 import { onMesh } from '../support/rank.js';
@@ -12,44 +13,17 @@ import { onMesh } from '../support/rank.js';
 const model = fixture('random-sdxl');
 
 /** Zeroes one received part of one exchange, as if the peer's payload had been forgotten. */
-class DroppingCommunicator implements Communicator {
-  readonly rank: number;
-  readonly worldSize: number;
-  readonly failed: AbortSignal;
-  readonly #inner: Communicator;
+class DroppingCommunicator extends AlteredCommunicator {
   /** Which exchange of the run, and which of its received parts; none at −1. */
   dropped = { exchange: -1, part: -1 };
   /** Received parts of each exchange since the last reset. */
   seen: { readonly operation: string; readonly parts: number }[] = [];
 
-  constructor(inner: Communicator) {
-    this.rank = inner.rank;
-    this.worldSize = inner.worldSize;
-    this.failed = inner.failed;
-    this.#inner = inner;
-  }
-
-  async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
-    await this.#inner.exchange(exchange, signal);
+  override async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
+    await super.exchange(exchange, signal);
     const parts = exchange.receives.flatMap((message) => message.parts);
     if (this.seen.length === this.dropped.exchange) parts[this.dropped.part]?.fill(0);
     this.seen.push({ operation: exchange.operation, parts: parts.length });
-  }
-
-  barrier(signal?: AbortSignal): Promise<void> {
-    return this.#inner.barrier(signal);
-  }
-
-  abort(error: Parameters<Communicator['abort']>[0]): Promise<void> {
-    return this.#inner.abort(error);
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 }
 

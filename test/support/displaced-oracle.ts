@@ -3,35 +3,25 @@
  * way displaced runs are made: nothing overlaps, nothing is kept by the engine.
  */
 import assert from 'node:assert/strict';
-import type { Communicator, Exchange } from '../../runtime/collectives/index.js';
+import type { Exchange } from '../../runtime/collectives/index.js';
 import type { Displacement } from '../../runtime/graph/index.js';
 import type { Mesh } from '../../runtime/parallel/index.js';
 import { bandInputs } from '../../runtime/pipeline/bands.js';
 import { float32, Generator, type Tensor } from '../../runtime/tensor/index.js';
+import { AlteredCommunicator } from './altered-communicator.js';
 
 /** Hands the exchanges of fresh runs to its subclass, which may change what was received. */
-export class OracleCommunicator implements Communicator {
-  readonly rank: number;
-  readonly worldSize: number;
-  readonly failed: AbortSignal;
+export class OracleCommunicator extends AlteredCommunicator {
   /** Undefined: a fresh run. */
   displacement: Displacement | undefined;
-  readonly #inner: Communicator;
   /** By tag: what peers sent and what this rank had in the run before, copied. */
   readonly #received = new Map<number, Uint8Array[]>();
   readonly #own = new Map<number, Uint8Array>();
 
-  constructor(inner: Communicator) {
-    this.rank = inner.rank;
-    this.worldSize = inner.worldSize;
-    this.failed = inner.failed;
-    this.#inner = inner;
-  }
-
-  async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
+  override async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
     const { tag } = exchange;
     const ownMoments = Uint8Array.from(exchange.sends[0]?.parts[0] ?? []);
-    await this.#inner.exchange(exchange, signal);
+    await super.exchange(exchange, signal);
     const parts = exchange.receives.flatMap((message) => message.parts);
     const arrived = parts.map((part) => Uint8Array.from(part));
     const before = this.#received.get(tag);
@@ -46,22 +36,6 @@ export class OracleCommunicator implements Communicator {
       for (const { parts: fromPeer } of exchange.receives) this.#moments(fromPeer[0] ?? assert.fail(), ownMoments, this.#own.get(tag));
     }
     this.#own.set(tag, ownMoments);
-  }
-
-  barrier(signal?: AbortSignal): Promise<void> {
-    return this.#inner.barrier(signal);
-  }
-
-  abort(error: Parameters<Communicator['abort']>[0]): Promise<void> {
-    return this.#inner.abort(error);
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 
   /**

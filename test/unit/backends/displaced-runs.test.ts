@@ -7,6 +7,7 @@ import { SdxlError } from '../../../runtime/errors/index.js';
 import { displacementOf, type PatchMode } from '../../../runtime/parallel/index.js';
 import { bandInputs, floatOutput } from '../../../runtime/pipeline/bands.js';
 import type { Tensor } from '../../../runtime/tensor/index.js';
+import { AlteredCommunicator } from '../../support/altered-communicator.js';
 import { fixture, readGolden } from '../../support/fixtures.js';
 import { onMesh } from '../../support/rank.js';
 
@@ -14,27 +15,16 @@ const model = fixture('random-sdxl');
 const mesh = { cfg: 1, patch: 2 };
 
 /** Holds what it is told to hold until it is released. */
-class HoldingCommunicator implements Communicator {
-  readonly rank: number;
-  readonly worldSize: number;
-  readonly failed: AbortSignal;
+class HoldingCommunicator extends AlteredCommunicator {
   holds: (operation: string) => boolean = () => false;
   readonly held: string[] = [];
   sent = 0;
-  readonly #inner: Communicator;
   #release: ((failure?: Error) => void)[] = [];
 
-  constructor(inner: Communicator) {
-    this.rank = inner.rank;
-    this.worldSize = inner.worldSize;
-    this.failed = inner.failed;
-    this.#inner = inner;
-  }
-
-  async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
+  override async exchange(exchange: Exchange, signal?: AbortSignal): Promise<void> {
     this.sent++;
     const holds = this.holds(exchange.operation);
-    await this.#inner.exchange(exchange, signal);
+    await super.exchange(exchange, signal);
     if (!holds) return;
     this.held.push(`${exchange.operation}#${String(exchange.tag)}`);
     await new Promise<void>((resolve, reject) => {
@@ -48,22 +38,6 @@ class HoldingCommunicator implements Communicator {
   release(failure?: Error): void {
     for (const release of this.#release) release(failure);
     this.#release = [];
-  }
-
-  barrier(signal?: AbortSignal): Promise<void> {
-    return this.#inner.barrier(signal);
-  }
-
-  abort(error: SdxlError): Promise<void> {
-    return this.#inner.abort(error);
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 }
 
