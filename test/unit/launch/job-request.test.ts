@@ -65,6 +65,7 @@ test('every option of the contract, with every value, has one that scheduler_con
     predictionType: ['epsilon', 'v_prediction', 'sample'],
     rescaleBetasZeroSnr: [false],
     useKarrasSigmas: [false],
+    useExponentialSigmas: [false],
     finalSigmasType: ['zero', 'sigma_min'],
     algorithmType: ['dpmsolver++', 'sde-dpmsolver++'],
     solverType: ['midpoint', 'heun', 'bh1', 'bh2'],

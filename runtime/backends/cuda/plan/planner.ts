@@ -20,7 +20,8 @@ import { displaceProgram, type PlanDisplacement } from './displace.js';
 import { planMemory } from './memory.js';
 import { stages, type NormSource, type Operation, type OperationOf, type Stage } from './operations.js';
 import { isAlias, isPointwiseConvolution, Patterns } from './patterns.js';
-import type { BufferSpec, Program, ProgramValue, WeightForm } from './program.js';
+import { channelUnit, padded, PlannedWeights } from './planned-weights.js';
+import type { BufferSpec, Program, ProgramValue } from './program.js';
 import {
   elementBytes,
   isDense,
@@ -54,8 +55,6 @@ export function planProgram(options: PlanOptions): Program {
   return { ...program, memory: planMemory(program) };
 }
 
-const channelUnit = 8;
-
 /** cuDNN's fused attention holds a head of so many channels on chip; wider ones run at a tenth of a product's speed. */
 const widestFusedHead = 256;
 
@@ -69,10 +68,6 @@ const imageOps: ReadonlySet<OpName> = new Set([
   'padRows',
 ] satisfies OpName[]);
 
-function padded(channels: number): number {
-  return Math.ceil(channels / channelUnit) * channelUnit;
-}
-
 /** `[b, c, h, w]` or `[n, b, c, h, w]`. */
 function withPaddedChannels(sizes: readonly number[]): number[] {
   return sizes.with(-3, padded(sizes.at(-3) ?? 0));
@@ -85,8 +80,7 @@ class Planner {
   readonly #patterns: Patterns;
   readonly #scoreBytes: number;
   readonly #buffers: BufferSpec[] = [];
-  readonly #weights = new Map<string, BufferId>();
-  readonly #weightKeys: ReadonlyMap<ValueId, string>;
+  readonly #weights: PlannedWeights;
   readonly #sources = new Map<ValueId, NormSource>();
   /** Values whose views lie in a buffer. */
   readonly #residents = new Map<BufferId, ValueId[]>();
@@ -103,7 +97,7 @@ class Planner {
     this.#symbols = symbols;
     this.#inputStages = inputStages;
     this.#patterns = new Patterns(graph);
-    this.#weightKeys = new Map(graph.weights.map(({ key, value }) => [value, key]));
+    this.#weights = new PlannedWeights(graph, this.#buffers);
   }
 
   run(): Omit<Program, 'memory' | 'displaced'> {
@@ -230,7 +224,7 @@ class Planner {
     const group = this.#patterns.siblings.get(node) ?? [node];
     if (this.#sources.has(node.outputs[0] ?? -1)) return;
     const x = this.#matrixOf(node.inputs[0] ?? -1, node);
-    const outs = group.map((member) => this.#weightShape(member.inputs[1] ?? -1)[0] ?? 0);
+    const outs = group.map((member) => this.#weights.shapeOf(member.inputs[1] ?? -1)[0] ?? 0);
     const columns = outs.reduce((sum, out) => sum + out, 0);
     const leading = this.#shape(node.outputs[0] ?? -1).slice(0, -1);
     const y = this.#allocate([...leading, columns], 'half', 'operation');
@@ -255,7 +249,7 @@ class Planner {
     accumulate: boolean,
     part: { readonly offset: number; readonly withBias: boolean } = { offset: 0, withBias: true },
   ): void {
-    const weight = this.#kernelWeight(layers.map((layer) => layer.inputs[1] ?? -1));
+    const weight = this.#weights.kernel(layers.map((layer) => layer.inputs[1] ?? -1));
     const biases = layers.flatMap((layer) => layer.inputs.slice(2));
     this.#push({
       kind: 'gemm',
@@ -264,7 +258,7 @@ class Planner {
       weight: weight.buffer,
       weightOffset: part.offset,
       weightStride: weight.inputs,
-      ...(biases.length > 0 && part.withBias ? { bias: this.#vectorWeight(biases, 'half') } : {}),
+      ...(biases.length > 0 && part.withBias ? { bias: this.#weights.vector(biases, 'half') } : {}),
       accumulate,
       y,
     });
@@ -280,14 +274,14 @@ class Planner {
     const x = this.#dense(this.#view(node.inputs[0] ?? -1), node);
     const z = residual === undefined ? undefined : this.#dense(this.#view(residual), node);
     const y = z !== undefined && this.#mayOverwrite(z) ? z : this.#allocate(this.#shape(node.outputs[0] ?? -1), 'half', 'operation');
-    const weight = this.#kernelWeight([node.inputs[1] ?? -1]);
+    const weight = this.#weights.kernel([node.inputs[1] ?? -1]);
     this.#define(output, y);
     this.#push({
       kind: 'conv',
       name: node.name,
       x,
       weight: weight.buffer,
-      ...(node.inputs[2] === undefined ? {} : { bias: this.#vectorWeight([node.inputs[2]], 'half') }),
+      ...(node.inputs[2] === undefined ? {} : { bias: this.#weights.vector([node.inputs[2]], 'half') }),
       ...(z === undefined ? {} : { residual: z }),
       y,
       kernel: [weight.height, weight.width],
@@ -403,8 +397,8 @@ class Planner {
       kind: 'layerNorm',
       name: node.name,
       x: this.#matrixOf(x, node),
-      weight: this.#vectorWeight([weight], 'f32'),
-      bias: this.#vectorWeight([bias], 'f32'),
+      weight: this.#weights.vector([weight], 'f32'),
+      bias: this.#weights.vector([bias], 'f32'),
       epsilon: node.params.epsilon,
       y: this.#matrix(this.#result(node.outputs[0] ?? -1), node),
     });
@@ -414,7 +408,7 @@ class Planner {
     const { silu, masks } = this.#patterns;
     const mask = masks.get(node);
     const output = (mask ?? silu.get(node) ?? node).outputs[0] ?? -1;
-    const affine = node.inputs.slice(-2).map((value) => this.#vectorWeight([value], 'f32'));
+    const affine = node.inputs.slice(-2).map((value) => this.#weights.vector([value], 'f32'));
     const [weight = -1, bias = -1] = affine;
     const common = {
       name: node.name,
@@ -482,7 +476,7 @@ class Planner {
       this.#push({ kind: 'geglu', name: node.name, x: this.#matrixOf(source, node), y });
       return;
     }
-    const weight = this.#kernelWeight([projection.inputs[1] ?? -1]);
+    const weight = this.#weights.kernel([projection.inputs[1] ?? -1]);
     const bias = projection.inputs[2];
     this.#push({
       kind: 'gatedGemm',
@@ -490,7 +484,7 @@ class Planner {
       x: this.#matrixOf(projection.inputs[0] ?? -1, projection),
       weight: weight.buffer,
       weightStride: weight.inputs,
-      ...(bias === undefined ? {} : { bias: this.#vectorWeight([bias], 'half') }),
+      ...(bias === undefined ? {} : { bias: this.#weights.vector([bias], 'half') }),
       projection: this.#matrix(this.#allocate(this.#shape(source), 'half', 'operation'), projection),
       y,
     });
@@ -528,9 +522,9 @@ class Planner {
 
   #embedding(node: NodeOf<'embedding'>): void {
     const [table = -1, ids = -1] = node.inputs;
-    const [rows = 0, width = 0] = this.#weightShape(table);
+    const [rows = 0, width = 0] = this.#weights.shapeOf(table);
     const y = this.#matrix(this.#result(node.outputs[0] ?? -1), node);
-    this.#push({ kind: 'embedding', name: node.name, table: this.#tableWeight(table), rows, width, ids: this.#view(ids), y });
+    this.#push({ kind: 'embedding', name: node.name, table: this.#weights.table(table), rows, width, ids: this.#view(ids), y });
   }
 
   /** Payloads that lie side by side in one buffer, as K and V do, travel as one. */
@@ -637,12 +631,12 @@ class Planner {
 
   /** A weight that is an operand like any other. */
   #constant(value: ValueId): View {
-    const shape = this.#weightShape(value);
+    const shape = this.#weights.shapeOf(value);
     const strides = stridesInOrder(
       shape,
       shape.map((_, axis) => axis),
     );
-    const view: View = { buffer: this.#tableWeight(value), offset: 0, type: 'half', shape, strides };
+    const view: View = { buffer: this.#weights.table(value), offset: 0, type: 'half', shape, strides };
     this.#sources.set(value, { parts: [view] });
     return view;
   }
@@ -680,58 +674,6 @@ class Planner {
     return evaluateShape(typeOf(this.#graph, value).shape, this.#symbols);
   }
 
-  // Weights.
-
-  #weightShape(value: ValueId): readonly number[] {
-    const weight = this.#graph.weights.find((candidate) => candidate.value === value);
-    if (weight === undefined) throw new Error(`%${String(value)} of ${this.#graph.name} is no weight`);
-    return weight.shape;
-  }
-
-  #kernelWeight(values: readonly ValueId[]): { buffer: BufferId; inputs: number; height: number; width: number } {
-    const shapes = values.map((value) => this.#weightShape(value));
-    const outs = shapes.map(([out = 0]) => out);
-    const [, inputs = 0, height = 1, width = 1] = shapes[0] ?? [];
-    const axes = shapes[0]?.length === 4 ? 4 : 2;
-    const total = outs.reduce((sum, out) => sum + out, 0);
-    const [paddedOut, paddedInputs] = axes === 4 ? [padded(total), padded(inputs)] : [total, inputs];
-    const keys = values.map((value) => this.#weightKey(value));
-    const buffer = this.#weight({ form: 'kernel', keys, outs, inputs, height, width, axes, paddedOut, paddedInputs }, 'half');
-    return { buffer, inputs: paddedInputs, height, width };
-  }
-
-  #vectorWeight(values: readonly ValueId[], type: 'half' | 'f32'): BufferId {
-    const sizes = values.map((value) => product(this.#weightShape(value)));
-    const total = sizes.reduce((sum, size) => sum + size, 0);
-    return this.#weight({ form: 'vector', keys: values.map((value) => this.#weightKey(value)), sizes, padded: padded(total) }, type);
-  }
-
-  #tableWeight(value: ValueId): BufferId {
-    return this.#weight({ form: 'table', keys: [this.#weightKey(value)], shape: this.#weightShape(value) }, 'half');
-  }
-
-  #weight(weight: WeightForm, type: ElementType): BufferId {
-    const key = [weight.form, type, ...weight.keys].join();
-    const known = this.#weights.get(key);
-    if (known !== undefined) return known;
-    const elements =
-      weight.form === 'kernel'
-        ? weight.paddedOut * weight.paddedInputs * weight.height * weight.width
-        : weight.form === 'vector'
-          ? weight.padded
-          : product(weight.shape);
-    const buffer = this.#buffers.length;
-    this.#buffers.push({ type, elements, role: 'weight', weight });
-    this.#weights.set(key, buffer);
-    return buffer;
-  }
-
-  #weightKey(value: ValueId): string {
-    const key = this.#weightKeys.get(value);
-    if (key === undefined) throw new Error(`%${String(value)} of ${this.#graph.name} is no weight`);
-    return key;
-  }
-
   #push(operation: Operation): void {
     this.#operations[this.#stage].push(operation);
   }
@@ -739,9 +681,7 @@ class Planner {
   /** The latest stage any operand comes from. */
   #stageOfNode(node: Node): Stage {
     const inputs = [...node.inputs, ...(this.#patterns.epilogues.get(node)?.producer.inputs ?? [])];
-    const order = inputs
-      .filter((input) => !this.#weightKeys.has(input))
-      .map((input) => stages.indexOf(this.#stageOf.get(input) ?? 'prompt'));
+    const order = inputs.filter((input) => !this.#weights.has(input)).map((input) => stages.indexOf(this.#stageOf.get(input) ?? 'prompt'));
     return stages[Math.max(0, ...order)] ?? 'step';
   }
 
