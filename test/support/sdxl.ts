@@ -116,9 +116,9 @@ export class Sdxl {
   }
 }
 
-/** Runs to the end. */
-export async function sdxl(args: readonly string[], options: SdxlOptions): Promise<Finished> {
-  return await new Sdxl(args, options).end();
+/** Runs to the end, at most `withinMs`. */
+export async function sdxl(args: readonly string[], options: SdxlOptions, withinMs = patienceMs): Promise<Finished> {
+  return await new Sdxl(args, options).end(withinMs);
 }
 
 /** Polls until there is a value. */
