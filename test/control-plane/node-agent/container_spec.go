@@ -60,6 +60,7 @@ func (c *containerWorker) describe(ctx context.Context, from image) (*containerS
 	if err := c.mount(spec, variables); err != nil {
 		return nil, err
 	}
+	keepVisible(spec, from.WorkingDir)
 	return spec, errors.Join(os.MkdirAll(spec.Scratch, 0o755), os.MkdirAll(c.logFolder(), 0o755))
 }
 
@@ -110,6 +111,17 @@ func (c *containerWorker) secure(spec *containerSpec, from image) error {
 func override[T any](value *T, with *T) {
 	if with != nil {
 		*value = *with
+	}
+}
+
+// keepVisible mounts the image's folder once more where a volume covers the folder that holds it, as /tmp does where the project lies there.
+func keepVisible(spec *containerSpec, folder string) {
+	folder = filepath.Clean(folder)
+	for _, mount := range spec.Mounts {
+		if within, err := filepath.Rel(mount.Target, folder); err == nil && within != "." && filepath.IsLocal(within) {
+			spec.Mounts = append(spec.Mounts, mountSpec{Source: folder, Target: folder, ReadOnly: true})
+			return
+		}
 	}
 }
 
