@@ -86,7 +86,7 @@ function takenAway({ pods, now, attempt }: View, current: GangJob): JobFailure |
 function settle(view: View, current: GangJob, attempt: number, now: Date): Step {
   const { job, pods } = view;
   const count = podCount(job.spec);
-  const waiting = waitsFor(current, pods, count, view.observed.podsRefused);
+  const waiting = waitsFor(current, pods, count, { podsRefused: view.observed.podsRefused, now });
   const wasReady = isTrue(job.status, 'GangReady');
   const succeeded = holds(current, 'SuccessCriteriaMet') || pods.some(({ phase }) => phase === 'Succeeded');
   const restarts = (job.status.restarts ?? 0) + (job.status.disruptions ?? 0);
@@ -94,7 +94,7 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
     ? { status: false, reason: 'Ended', message: 'pods have ended with success' }
     : waiting === undefined
       ? { status: true, reason: 'PodsReady', message: `${String(count)} of ${String(count)} pods are ready` }
-      : { status: false, ...waiting };
+      : { status: false, reason: waiting.reason, message: waiting.message };
   const status = view.status(
     { ...gangIdentity(view), phase: ready.status || job.status.phase === 'Running' || succeeded ? 'Running' : 'Starting' },
     {
@@ -119,8 +119,9 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
   // Why there are no pods is told by events, which are not watched.
   const missing = pods.length < count && !current.suspended;
   const ageMs = now.getTime() - Date.parse(current.metadata.creationTimestamp ?? now.toISOString());
-  const requeueAfterMs = Math.min(missingPodsMs.most, Math.max(missingPodsMs.first, ageMs / 2));
-  return view.step(status, { facts, events, ...(missing ? { requeueAfterMs } : {}) });
+  const askAgainMs = Math.min(missingPodsMs.most, Math.max(missingPodsMs.first, ageMs / 2));
+  const requeueAfterMs = missing ? askAgainMs : waiting?.recheckAfterMs;
+  return view.step(status, { facts, events, ...(requeueAfterMs === undefined ? {} : { requeueAfterMs }) });
 }
 
 const notable = ['QuotaExceeded', 'Unschedulable', 'ClaimNotBound', 'ImagePullFailed', 'ContainerNotCreated'];

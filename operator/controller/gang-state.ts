@@ -6,10 +6,21 @@ import type { View } from './view.js';
 const pullReasons = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'RegistryUnavailable'];
 const createReasons = ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
 
-export type Waiting = Pick<ConditionChange, 'reason' | 'message'>;
+/** A volume that is made on demand takes some seconds, which is no reason to warn anybody. */
+const claimBindsMs = 15_000;
+
+export interface Waiting extends Pick<ConditionChange, 'reason' | 'message'> {
+  /** When to look again without being told of a change. */
+  readonly recheckAfterMs?: number;
+}
 
 /** Undefined: every pod runs and is ready. */
-export function waitsFor(gang: GangJob, pods: readonly GangPod[], count: number, podsRefused: string | undefined): Waiting | undefined {
+export function waitsFor(
+  gang: GangJob,
+  pods: readonly GangPod[],
+  count: number,
+  { podsRefused, now }: { readonly podsRefused: string | undefined; readonly now: Date },
+): Waiting | undefined {
   if (gang.suspended) return { reason: 'WaitingForQueue', message: `Job ${gang.metadata.name} is suspended until its queue admits it` };
   if (pods.length < count && podsRefused !== undefined) {
     return { reason: podsRefused.includes('exceeded quota') ? 'QuotaExceeded' : 'PodsNotCreated', message: podsRefused };
@@ -19,7 +30,7 @@ export function waitsFor(gang: GangJob, pods: readonly GangPod[], count: number,
   const told = `${String(ready)} of ${String(count)} pods are ready`;
   for (const state of [unscheduled, pulling, creating]) {
     for (const pod of pods) {
-      const waiting = state(pod);
+      const waiting = state(pod, now);
       if (waiting !== undefined) return { ...waiting, message: `${told}; ${pod.metadata.name}: ${waiting.message}`.slice(0, 4000) };
     }
   }
@@ -32,11 +43,15 @@ export function waitsFor(gang: GangJob, pods: readonly GangPod[], count: number,
     : { reason: 'Starting', message: told };
 }
 
-function unscheduled(pod: GangPod): Waiting | undefined {
+function unscheduled(pod: GangPod, now: Date): Waiting | undefined {
   const condition = pod.conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
   if (condition === undefined) return undefined;
-  const message = condition.message ?? 'it is not scheduled';
-  return { reason: /persistentvolumeclaim|unbound/iu.test(message) ? 'ClaimNotBound' : 'Unschedulable', message };
+  const { message = 'it is not scheduled', lastTransitionTime = '' } = condition;
+  if (!/persistentvolumeclaim|unbound/iu.test(message)) return { reason: 'Unschedulable', message };
+  const bindsInMs = claimBindsMs - (now.getTime() - Date.parse(lastTransitionTime));
+  return bindsInMs > 0 && /unbound/iu.test(message)
+    ? { reason: 'Starting', message, recheckAfterMs: bindsInMs }
+    : { reason: 'ClaimNotBound', message };
 }
 
 function pulling({ containers }: GangPod): Waiting | undefined {

@@ -150,11 +150,13 @@ function keptMetadata(metadata: ObjectMeta): ObjectMeta {
 function keptConditions(conditions: readonly Condition[] = []): Condition[] {
   return conditions
     .filter(({ status, type }) => status === 'True' || type === 'PodScheduled' || type === 'Ready')
-    .map(({ type, status, reason, message }) => ({
+    .map(({ type, status, reason, message, lastTransitionTime }) => ({
       type,
       status,
       ...(reason === undefined ? {} : { reason }),
       ...(message === undefined ? {} : { message }),
+      // Of the others nobody asks how old they are.
+      ...(lastTransitionTime === undefined || type !== 'PodScheduled' ? {} : { lastTransitionTime }),
     }));
 }
 

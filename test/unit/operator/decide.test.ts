@@ -87,6 +87,25 @@ for (const [name, state, reason, podsRefused] of waits) {
   });
 }
 
+test('a claim has time to be bound before anybody is warned', () => {
+  const begun = after(job(), decideOn({ job: job() }));
+  const unscheduled = 'pod has unbound immediate PersistentVolumeClaims';
+  const pods = [pod(1, 0, { phase: 'Pending', unscheduled, since: '2026-01-01T00:01:55Z' })];
+  const first = decideOn({ job: begun, gangs: [gang(1)], pods });
+  const seen = after(begun, first);
+  const ready = conditionOf(seen.status, 'GangReady');
+  assert.deepEqual(
+    [ready?.reason, ready?.message.includes(unscheduled), first.events, first.requeueAfterMs],
+    ['Starting', true, [], 10_000],
+  );
+  const later = decideOn({ job: seen, gangs: [gang(1)], pods, now: seconds(10) });
+  assert.deepEqual(
+    [conditionOf(after(seen, later).status, 'GangReady')?.reason, later.events.map(({ reason }) => reason)],
+    ['ClaimNotBound', ['ClaimNotBound']],
+  );
+  assert.equal(later.requeueAfterMs, undefined);
+});
+
 test('a job queued with Kueue waits for its queue', () => {
   const queued = job({ scheduling: { queueName: 'gpus' } });
   const begun = after(queued, decideOn({ job: queued }));

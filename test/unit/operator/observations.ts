@@ -51,6 +51,8 @@ export interface PodState {
   readonly words?: unknown;
   readonly disrupted?: string;
   readonly unscheduled?: string;
+  /** Since when it is not scheduled. */
+  readonly since?: string;
   readonly waiting?: string;
   readonly deleted?: string;
   readonly uid?: string;
@@ -59,7 +61,7 @@ export interface PodState {
 }
 
 export function pod(attempt: number, index: number, state: PodState = {}): GangPod {
-  const { exitCode, words, disrupted, unscheduled, waiting, deleted, ready = false, building = false } = state;
+  const { exitCode, words, disrupted, unscheduled, since, waiting, deleted, ready = false, building = false } = state;
   const message = words === undefined ? '' : JSON.stringify(words);
   const finishedAt = state.finishedAt ?? '2026-01-01T00:01:00Z';
   const reason = exitCode === 0 ? 'Completed' : 'Error';
@@ -90,7 +92,9 @@ export function pod(attempt: number, index: number, state: PodState = {}): GangP
         conditions: [
           { type: 'Ready', status: ready ? 'True' : 'False' },
           ...(disrupted === undefined ? [] : [{ type: 'DisruptionTarget', status: 'True', reason: disrupted, message: 'taken away' }]),
-          ...(unscheduled === undefined ? [] : [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: unscheduled }]),
+          ...(unscheduled === undefined
+            ? []
+            : [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: unscheduled, lastTransitionTime: since }]),
         ],
         initContainerStatuses: [
           { name: 'engines', ready: !building, state: building ? { running: {} } : { terminated: { exitCode: 0, reason: 'Completed' } } },
