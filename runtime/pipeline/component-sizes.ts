@@ -1,8 +1,9 @@
 /** The sizes at which each component of a model runs for one image on a mesh, as values of its graph's symbols. */
 import type { SymbolValues } from '../graph/index.js';
 import type { Mesh } from '../parallel/index.js';
-import type { ModelComponents } from './components.js';
 import type { Model } from './model.js';
+
+export type ComponentName = 'textEncoder' | 'textEncoder2' | 'unet' | 'vaeDecoder';
 
 export interface ImageSize {
   /** Pixels. */
@@ -14,7 +15,7 @@ export interface ImageSize {
   readonly tokens?: number;
 }
 
-export function componentSizes(model: Model, mesh: Mesh, size: ImageSize): Readonly<Record<keyof ModelComponents, SymbolValues>> {
+export function componentSizes(model: Model, mesh: Mesh, size: ImageSize): Readonly<Record<ComponentName, SymbolValues>> {
   const factor = model.vaeScaleFactor;
   const [rows, columns] = [size.height / factor, size.width / factor];
   const unit = model.latentUnit;

@@ -5,7 +5,7 @@ import { SdxlError } from '../errors/index.js';
 import { printGraph, verify, type Graph } from '../graph/index.js';
 import { buildClipText, buildUnet, buildVaeDecoder } from '../models/index.js';
 import { decodeMesh, placeInMesh, shard, type Mesh } from '../parallel/index.js';
-import { componentSizes, type ImageSize } from './component-sizes.js';
+import { componentSizes, type ComponentName, type ImageSize } from './component-sizes.js';
 import type { Model, TextEncoderParts } from './model.js';
 
 /** What the UNet is conditioned on stays the same over an image; the timesteps are those of the schedule. */
@@ -16,12 +16,7 @@ export const unetInputRates: Readonly<Record<string, InputRate>> = {
   timestep: 'timestep',
 };
 
-export interface ModelComponents {
-  readonly textEncoder: Component;
-  readonly textEncoder2: Component;
-  readonly unet: Component;
-  readonly vaeDecoder: Component;
-}
+export type ModelComponents = Readonly<Record<ComponentName, Component>>;
 
 export interface ComponentPlan {
   readonly components: ModelComponents;

@@ -25,7 +25,6 @@
  */
 import { SdxlError } from '../errors/index.js';
 import type { Generator } from '../tensor/index.js';
-import type { Schedule } from './scheduler.js';
 
 /** Weights of m0, the newest converted model output, to m3. */
 export type ConvertedWeights = readonly [number, number, number, number];
@@ -87,7 +86,7 @@ export class LinearStepRun {
   #history: readonly Float32Array[] = [];
 
   /** @param generator The image's own, where the latents' noise was drawn; needed only where a step adds noise. */
-  constructor({ steps }: Schedule, generator?: Generator) {
+  constructor({ steps }: { readonly steps: readonly LinearStep[] }, generator?: Generator) {
     this.#steps = steps;
     this.#generator = generator;
   }
