@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, basename } from 'node:path';
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { ModelWriter } from '../../runtime/backends/onnx/model-writer.js';
+import { silenceTelemetry } from '../../runtime/backends/onnx/telemetry.js';
 import type { FloatImage } from '../../runtime/image/index.js';
 import { packageFile, packageVersion } from '../../runtime/package-root.js';
 import { SafetensorsFile } from '../../runtime/weights/index.js';
@@ -26,6 +27,7 @@ export class Judge {
   static async open(directory = packageFile('models/classifier')): Promise<Judge> {
     const { classes } = JSON.parse(await readFile(`${directory}/config.json`, 'utf8')) as { classes: string[] };
     await using weights = await SafetensorsFile.open(`${directory}/model.safetensors`);
+    silenceTelemetry();
     const session = await InferenceSession.create(network(weights, classes.length), {
       intraOpNumThreads: 1,
       logSeverityLevel: 3,

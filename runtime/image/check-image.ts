@@ -78,17 +78,19 @@ export function requireNotFlat(image: FloatImage): void {
 export function channelDeviations(image: FloatImage): number[] {
   const [channels = 0, height = 1, width = 1] = image.shape;
   const size = height * width;
-  return Array.from({ length: channels }, (_, channel) => standardDeviation(image.data.subarray(channel * size, (channel + 1) * size)));
+  return Array.from({ length: channels }, (_, channel) => standardDeviation(image.data, channel * size, (channel + 1) * size));
 }
 
-/** Over all values, in double, in two passes. */
-export function standardDeviation(values: Float32Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  const mean = sum / values.length;
-  let squares = 0;
-  for (const value of values) squares += (value - mean) ** 2;
-  return Math.sqrt(squares / values.length);
+/** Of the values from one place to another, in double, in two passes. Plain loops: see {@link imageFromDecoded}. */
+export function standardDeviation(values: Float32Array, from = 0, to = values.length): number {
+  let [sum, squares] = [0.5, 0.5];
+  for (let index = from; index < to; index++) sum += values[index] as number;
+  const mean = (sum - 0.5) / (to - from);
+  for (let index = from; index < to; index++) {
+    const difference = (values[index] as number) - mean;
+    squares += difference * difference;
+  }
+  return Math.sqrt(Math.max(0, squares - 0.5) / (to - from));
 }
 
 export function requireImageShape(shape: readonly number[]): { readonly height: number; readonly width: number } {

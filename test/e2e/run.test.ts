@@ -1,6 +1,6 @@
 /** `sdxl run`, `build` and `bench` with real ranks. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { decode } from 'fast-png';
@@ -44,6 +44,18 @@ test('build fills the cache, a second build and a run only load', async () => {
   assert.equal(run.code, 0, run.stderr);
   assert.match(run.stderr, /engine unet: cached/u);
   assert.doesNotMatch(run.stderr, /built/u);
+});
+
+test('a run leaves its image and engines, and nothing of the libraries it uses', async () => {
+  await using home = await Workspace.open();
+  const [temporary, images] = [home.file('tmp'), home.file('images')];
+  for (const folder of [temporary, images]) await mkdir(folder);
+  const places = { HOME: home.path, TMPDIR: temporary, XDG_CACHE_HOME: home.file('.cache') };
+  const { code, stderr } = await sdxl(smallJob(model, '-n', '2', '--output', 'x.png'), { cwd: images, env: places });
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(await home.list('tmp'), []);
+  assert.deepEqual(await home.list('.cache'), ['sdxl-operator']);
+  assert.deepEqual(await home.list(), ['.cache', 'images', 'tmp']);
 });
 
 test('a timing cache is refused where nothing is timed', async () => {

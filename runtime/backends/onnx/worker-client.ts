@@ -1,6 +1,7 @@
 /** The main thread's handle on the ONNX worker: requests with replies, in order, and one place that notices its death. */
 import { Worker } from 'node:worker_threads';
 import { SdxlError, toSdxlError } from '../../errors/index.js';
+import { silenceTelemetry } from './telemetry.js';
 import type { LoadRequest, RunRequest, UnloadRequest, WorkerReply } from './worker-protocol.js';
 
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
@@ -13,6 +14,7 @@ export class WorkerClient {
   #last: Promise<unknown> = Promise.resolve();
 
   constructor() {
+    silenceTelemetry();
     this.#worker = new Worker(new URL('./worker.js', import.meta.url));
     this.#worker.on('message', (reply: WorkerReply) => {
       const waiter = this.#pending.get(reply.id);

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { inflateSync } from 'node:zlib';
 import { decode } from 'fast-png';
+import { packageFile } from '../../../runtime/package-root.js';
 import {
   a1111Text,
   encodePng,
@@ -49,6 +54,53 @@ for (const [width, height] of [
     );
   });
 }
+
+// Bands of 192 KiB: rows of more, one row short of a band, a whole number of them, one row more.
+for (const [width, height] of [
+  [70_000, 3],
+  [1024, 63],
+  [1024, 126],
+  [1024, 127],
+] as const) {
+  test(`${String(width)}×${String(height)} pixels are one stream, whose checksum is that of all its rows`, async () => {
+    const pixels = testPixels(width, height);
+    const png = await encodePng(pixels, width, height);
+    assert.deepEqual(Buffer.from(decode(png, { checkCrc: true }).data as Uint8Array), Buffer.from(pixels));
+    const [data, ...more] = readChunks(png).filter(({ type }) => type === 'IDAT');
+    assert.deepEqual(more, []);
+    // Unlike the library above, zlib compares the checksum.
+    assert.equal(inflateSync(data?.data ?? Buffer.of()).length, (width * 3 + 1) * height);
+  });
+}
+
+test('the same pixels are the same bytes, however many threads compress them', async () => {
+  const script = `import { createHash } from 'node:crypto';
+    import { encodePng } from ${JSON.stringify(packageFile('dist/runtime/image/index.js'))};
+    const pixels = Uint8Array.from({ length: 1024 * 700 * 3 }, (_, at) => ((at * at) >> 9) + (at >> 12));
+    console.log(createHash('sha256').update(await encodePng(pixels, 1024, 700)).digest('hex'));`;
+  const digests = await Promise.all(
+    ['1', '2', '7'].map(async (threads) => {
+      const env = { ...process.env, UV_THREADPOOL_SIZE: threads };
+      const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], { env });
+      return stdout.trim();
+    }),
+  );
+  assert.match(digests[0] ?? '', /^[0-9a-f]{64}$/u);
+  assert.equal(new Set(digests).size, 1);
+});
+
+test('whoever else needs the thread gets it between two bands', async () => {
+  let turns = 0;
+  const over = new AbortController();
+  const others = (async () => {
+    for (; !over.signal.aborted; turns++) await setImmediate();
+  })();
+  const pixels = new Uint8Array(1024 * 1024 * 3);
+  await encodePng(pixels, 1024, 1024);
+  over.abort();
+  await others;
+  assert.ok(turns > 10, `${String(turns)} turns`);
+});
 
 test('filters make a smooth picture smaller than its noise', async () => {
   const width = 64;
