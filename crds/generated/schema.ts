@@ -1728,7 +1728,7 @@ export const sdxlJobSchema: StructuralSchema = {
               type: 'integer',
               format: 'int32',
               minimum: 0,
-              description: 'Denoising step of the current image.',
+              description: 'Denoising step of the current image; once the job is complete, the last step of its last image.',
             },
             latencyP50: {
               type: 'string',

@@ -561,7 +561,7 @@ export interface SdxlJobStatusProgress {
   readonly phase?: string;
   /** Images that are complete. */
   readonly imagesDone?: number;
-  /** Denoising step of the current image. */
+  /** Denoising step of the current image; once the job is complete, the last step of its last image. */
   readonly step?: number;
   /** Median time from prompt to file of the images of this attempt. */
   readonly latencyP50?: string;

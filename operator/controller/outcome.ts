@@ -62,7 +62,17 @@ export function complete(view: View): Step {
   const summary = summaryOf(pods.find(({ index }) => index === 0));
   const numImages = imageCount(job.spec);
   const message = `${String(numImages)} of ${String(numImages)} images are written`;
-  const done = { ...job.status.progress, ...summary?.progress, done: '100%', phase: 'done', imagesDone: numImages, time: timestamp(now) };
+  const { prompts, numInferenceSteps } = job.spec;
+  const step = prompts?.at(-1)?.numInferenceSteps ?? numInferenceSteps;
+  const done = {
+    ...job.status.progress,
+    ...summary?.progress,
+    done: '100%',
+    phase: 'done',
+    imagesDone: numImages,
+    step,
+    time: timestamp(now),
+  };
   const status = view.status(
     // Another operator may have been the one to see its pods.
     { ...gangIdentity(view), phase: 'Complete', completionTime: timestamp(now), progress: done },

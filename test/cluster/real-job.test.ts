@@ -64,8 +64,8 @@ async function tellsOfItself(jobs: SdxlJobs, operator: OperatorProcess, name: st
   assert.deepEqual([status.attempt, status.restarts, status.disruptions, status.lastFailure], [1, 0, 0, undefined]);
   assert.deepEqual(trueConditions(status), ['Complete', 'SuccessCriteriaMet']);
   assert.equal(status.gang?.pods?.length, pods);
-  const { done, phase, imagesDone, latencyP50 = '', latencyP95 = '' } = status.progress ?? {};
-  assert.deepEqual([done, phase, imagesDone], ['100%', 'done', 1]);
+  const { done, phase, imagesDone, step, latencyP50 = '', latencyP95 = '' } = status.progress ?? {};
+  assert.deepEqual([done, phase, imagesDone, step], ['100%', 'done', 1, spec.numInferenceSteps]);
   for (const latency of [latencyP50, latencyP95]) assert.match(latency, /^\d+\.\d{3}s$/u);
   // A gang may be over before its readiness is seen.
   const events = (await jobs.events(name)).filter((reason) => reason !== 'GangReady');

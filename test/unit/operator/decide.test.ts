@@ -130,6 +130,18 @@ test('success is complete once the Job is', () => {
   assert.deepEqual([settled.status, settled.apply, settled.remove, settled.requeueAfterMs], [undefined, [], [], undefined]);
 });
 
+test('the step of a complete job is the last of its last image, whatever was heard before', () => {
+  for (const [spec, last] of [
+    [{ numInferenceSteps: 12 }, 12],
+    [{ prompt: undefined, prompts: [{ prompt: 'a' }, { prompt: 'b', numInferenceSteps: 7 }] }, 7],
+  ] as const) {
+    const state = running(spec);
+    const heard = { ...state.job, status: { ...state.job.status, progress: { done: '40%', phase: 'denoise', step: 3 } } };
+    const { status } = decideOn({ ...state, job: heard, gangs: [gang(1, ['Complete'])] });
+    assert.deepEqual([status?.progress?.step, status?.progress?.phase, status?.progress?.done], [last, 'done', '100%']);
+  }
+});
+
 test('a job that has ended never gets children again', () => {
   const state = running();
   const complete = after(state.job, decideOn({ ...state, pods: [], gangs: [gang(1, ['Complete'])] }));
