@@ -136,6 +136,8 @@ export class SdxlError extends Error {
 
 /** Turns whatever was thrown into an {@link SdxlError}; what is not one already is a defect (`INTERNAL`). */
 export function toSdxlError(thrown: unknown): SdxlError {
+  // What was closed on the way out failed too: the first failure is the reason.
+  if (thrown instanceof Error && thrown.name === 'SuppressedError' && 'suppressed' in thrown) return toSdxlError(thrown.suppressed);
   if (thrown instanceof SdxlError) return thrown;
   const error = new SdxlError('INTERNAL', describeCause(thrown), { cause: thrown });
   if (thrown instanceof Error && thrown.stack !== undefined) error.stack = thrown.stack;

@@ -182,10 +182,21 @@ interface Computation {
 }
 
 async function compute(computation: Computation): Promise<void> {
+  await using scope = new ClosingScope(computation.observer);
+  try {
+    await computeIn(scope, computation);
+  } catch (error) {
+    const { communicator } = computation;
+    // Before anything is closed: that may wait for operations of the device which wait for a peer.
+    await communicator.abort(toSdxlError(error));
+    throw error;
+  }
+}
+
+async function computeIn(scope: ClosingScope, computation: Computation): Promise<void> {
   const { assignment, replica, model, modelDigest, plan, prepared, communicator, observer, signal } = computation;
   const { task, job } = assignment;
   const mesh = meshOf(job.spec);
-  await using scope = new ClosingScope(observer);
   observer.phase('loading');
   const group = replica.members.length === communicator.worldSize ? communicator : new GroupCommunicator(communicator, replica.members);
   const backend = scope.own(await openBackend(assignment, group, observer));

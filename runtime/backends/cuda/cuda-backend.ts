@@ -15,7 +15,7 @@ import { Addresses, type Launch } from './execution/launch.js';
 import { Session } from './execution/session.js';
 import { Tactics } from './execution/tactics.js';
 import { WeightStore } from './execution/weight-store.js';
-import { Nccl, TimingCache, type NcclCommunicator } from './libraries/index.js';
+import { closeAll, closeQuietly, Nccl, TimingCache, type NcclCommunicator } from './libraries/index.js';
 import { stages } from './plan/operations.js';
 import { planProgram } from './plan/planner.js';
 import { printProgram } from './plan/print.js';
@@ -47,6 +47,8 @@ export class CudaBackend implements Backend {
   #session: Promise<Session> | undefined;
   #nccl: Promise<{ readonly nccl: Nccl; readonly communicator: NcclCommunicator }> | undefined;
   #ahead: Promise<AheadExchanges> | undefined;
+  /** What waits for peers on the device. */
+  readonly #exchanging: { abort(): void; close(): void }[] = [];
   readonly #executors: CudaExecutor[] = [];
 
   constructor(options: CudaBackendOptions) {
@@ -111,18 +113,32 @@ export class CudaBackend implements Backend {
   async close(): Promise<void> {
     const session = await this.#session?.catch(() => undefined);
     this.#session = undefined;
-    const joined = await this.#nccl?.catch(() => undefined);
-    // Operations that wait for a lost peer never end by themselves.
-    const ahead = await this.#ahead?.catch(() => undefined);
-    if (this.#options.communicator.failed.aborted) {
-      ahead?.abort();
-      joined?.communicator.abort();
+    await Promise.allSettled([this.#nccl, this.#ahead]);
+    const { failed } = this.#options.communicator;
+    failed.removeEventListener('abort', this.#abortExchanges);
+    if (failed.aborted) this.#abortExchanges();
+    const executors = await Promise.allSettled(this.#executors.splice(0).map((executor) => executor.close()));
+    let exchanging: { readonly reason: unknown } | undefined;
+    try {
+      closeAll(this.#exchanging.splice(0).reverse());
+    } catch (reason) {
+      exchanging = { reason };
     }
-    for (const executor of this.#executors.splice(0)) await executor.close();
-    ahead?.close();
-    joined?.communicator.close();
     await session?.close();
+    const failure = executors.find((closed) => closed.status === 'rejected') ?? exchanging;
+    if (failure !== undefined) throw failure.reason;
   }
+
+  /**
+   * Operations that wait for a lost peer never end by themselves, and freeing memory waits for them. Graphs go first: a communicator ends
+   * once no graph refers to it.
+   */
+  readonly #abortExchanges = (): void => {
+    closeQuietly(
+      ...this.#executors.map((executor) => ({ close: () => executor.dropGraphs() })),
+      ...this.#exchanging.toReversed().map((exchanges) => ({ close: () => exchanges.abort() })),
+    );
+  };
 
   #open(): Promise<Session> {
     const { device, cacheDirectory, libraryPath, onDamage } = this.#options;
@@ -211,7 +227,9 @@ export class CudaBackend implements Backend {
       const joined = await this.#nccl;
       if (joined === undefined) throw new Error(`${component.graph.name} is displaced on a rank alone`);
       await this.#options.communicator.barrier(signal);
-      return new AheadExchanges(session.device, joined.nccl, joined.communicator.split(aheadBlocks), component.patchGroup);
+      const ahead = new AheadExchanges(session.device, joined.nccl, joined.communicator.split(aheadBlocks), component.patchGroup);
+      this.#exchanging.push(ahead);
+      return ahead;
     })();
     return this.#ahead;
   }
@@ -231,7 +249,10 @@ export class CudaBackend implements Backend {
     await communicator.exchange({ operation: 'nccl_id', tag: identityTag, sends, receives }, signal);
     // Ranks come here together, since joining blocks the thread.
     await communicator.barrier(signal);
-    return { nccl, communicator: nccl.join(id, rank, worldSize) };
+    const joined = nccl.join(id, rank, worldSize);
+    this.#exchanging.push(joined);
+    communicator.failed.addEventListener('abort', this.#abortExchanges, { once: true });
+    return { nccl, communicator: joined };
   }
 }
 

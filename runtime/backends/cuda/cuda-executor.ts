@@ -21,7 +21,7 @@ import type { Session } from './execution/session.js';
 import type { Tactics } from './execution/tactics.js';
 import type { WeightStore } from './execution/weight-store.js';
 import type { Launch } from './execution/launch.js';
-import type { Stream } from './libraries/index.js';
+import { closeAll, type Stream } from './libraries/index.js';
 import type { Operation } from './plan/operations.js';
 import { describeOperation } from './plan/print.js';
 import { planProgram } from './plan/planner.js';
@@ -214,13 +214,17 @@ export class CudaExecutor implements Executor {
     };
   }
 
+  /** Those that may wait for a peer; they are captured anew where a step is run again. */
+  dropGraphs(): void {
+    for (const { denoiser } of this.#sized.values()) denoiser?.reset();
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    for (const sized of this.#sized.values()) release(sized);
+    const all = [...this.#sized.values()];
     this.#sized.clear();
-    this.#options.weights.close();
-    this.#options.tactics.close();
+    closeAll([...all.map((sized) => ({ close: () => release(sized) })), this.#options.weights, this.#options.tactics]);
   }
 
   async #bind(sized: Sized): Promise<void> {
@@ -256,8 +260,7 @@ export class CudaExecutor implements Executor {
 }
 
 function release({ program, denoiser }: Sized): void {
-  denoiser?.close();
-  program.close();
+  closeAll(denoiser === undefined ? [program] : [denoiser, program]);
 }
 
 /** Sizes of a step from what is whole on every rank. */

@@ -364,7 +364,7 @@ async function serializedTactics(problem: unknown, limit: number, workspaceBytes
   if (problem instanceof GatedProduct) return problem.candidates();
   if (problem instanceof Matmul) return problem.candidates(limit, workspaceBytes).map(serializeMatmulTactic);
   if (!(problem instanceof CudnnOperation)) return [];
-  const plans = await problem.candidates(limit);
+  const plans = await problem.candidates(limit, workspaceBytes);
   const texts = plans.filter((plan) => plan.workspaceBytes <= workspaceBytes).map((plan) => plan.serialize());
   for (const plan of plans) plan.close();
   return texts;

@@ -5,7 +5,7 @@
  *
  * By a communicator of its own: operations of one communicator wait for each other whatever their streams.
  */
-import type { Device, Event, Nccl, NcclCommunicator, Stream } from '../libraries/index.js';
+import { closeAll, type Device, type Event, type Nccl, type NcclCommunicator, type Stream } from '../libraries/index.js';
 import type { Move, OperationOf } from '../plan/operations.js';
 import { elementBytes, product } from '../plan/view.js';
 import type { Addresses } from './launch.js';
@@ -64,10 +64,7 @@ export class AheadExchanges {
   }
 
   close(): void {
-    this.#communicator.close();
-    this.#forked.close();
-    this.#joined.close();
-    this.#stream.close();
+    closeAll([this.#communicator, this.#forked, this.#joined, this.#stream]);
   }
 
   /** `from` lies at its place in the gathered value, as the peers' parts do in `to`. */

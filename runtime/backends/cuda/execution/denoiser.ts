@@ -6,6 +6,7 @@
  */
 import type { DenoiseTask } from '../../../engine/index.js';
 import {
+  closeAll,
   KernelArguments,
   type DeviceMemory,
   type Event,
@@ -101,8 +102,9 @@ export class Denoiser {
 
   /** The program has moved in memory: its graphs are captured anew. */
   reset(): void {
-    for (const graph of this.#graphs.values()) graph.close();
+    const graphs = [...this.#graphs.values()];
     this.#graphs.clear();
+    closeAll(graphs);
   }
 
   /** The latents after the last step, and the first step that was not finite. */
@@ -148,10 +150,7 @@ export class Denoiser {
   }
 
   close(): void {
-    this.reset();
-    for (const event of this.#events) event.close();
-    for (const memory of this.#memory.splice(0)) memory.close();
-    for (const values of this.#arguments.splice(0)) values.close();
+    closeAll([{ close: () => this.reset() }, ...this.#events, ...this.#memory.splice(0), ...this.#arguments.splice(0)]);
   }
 
   #upload(task: DenoiseTask, stream: Stream): void {
@@ -167,8 +166,11 @@ export class Denoiser {
     device.copyToDevice(this.#steps, rows);
     device.copyToDevice(this.#timesteps, task.timesteps);
     device.copyToDevice(this.#counter, Int32Array.of(0, noBadStep));
-    task.noises.forEach((noise, step) => {
-      if (noise !== undefined) device.copyToDevice(this.#random + BigInt(step * this.#shape.elements * 4), noise);
+    const { elements, noisy } = this.#shape;
+    // Steps without noise multiply what lies in the table by zero: it must be a number.
+    const none = new Float32Array(noisy ? elements : 0);
+    task.noises.forEach((noise = none, step) => {
+      if (noisy) device.copyToDevice(this.#random + BigInt(step * elements * 4), noise);
     });
     stream.fill(this.#histories.pointer, 0, this.#histories.bytes);
   }

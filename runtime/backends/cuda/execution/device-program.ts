@@ -4,6 +4,7 @@
  */
 import {
   ClearedWorkspaces,
+  closeAll,
   type DeviceMemory,
   type ExecutableGraph,
   type PinnedMemory,
@@ -221,14 +222,9 @@ export class DeviceProgram {
   }
 
   close(): void {
-    this.#persistent.close();
-    this.#halves.close();
-    this.#cleared.close();
-    for (const memory of this.#inputMemory.values()) memory.close();
-    for (const port of [...this.#inputs.values(), ...this.#outputs.values()]) {
-      port.host.close();
-      port.device?.close();
-    }
+    const ports = [...this.#inputs.values(), ...this.#outputs.values()];
+    const staging = ports.flatMap(({ host, device }) => (device === undefined ? [host] : [host, device]));
+    closeAll([this.#persistent, this.#halves, this.#cleared, ...this.#inputMemory.values(), ...staging]);
   }
 
   #addressOf(buffer: number, half: 0 | 1): bigint {

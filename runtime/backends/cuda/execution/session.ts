@@ -4,6 +4,8 @@
  */
 import { join } from 'node:path';
 import {
+  closeAll,
+  closeQuietly,
   CubinCache,
   CublasLt,
   Cudnn,
@@ -82,15 +84,19 @@ export class Session {
     const search = new LibrarySearch({ libraryPath: options.libraryPath });
     const driver = await Driver.open(search);
     const device = await Device.open(driver, options.device);
+    const opened: { close(): void }[] = [device];
     try {
       const [major] = driver.cudaVersion;
       const nvrtc = await Nvrtc.open(search, major);
       const cublas = await CublasLt.open(search, major);
+      opened.unshift(cublas);
       const cudnn = await Cudnn.open(search);
+      opened.unshift(cudnn);
       const cubins = new CubinCache(join(options.cacheDirectory, 'kernels'), options.onDamage);
       return new Session({ search, driver, device, nvrtc, cublas, cudnn, cubins });
     } catch (error) {
-      device.close();
+      // What was made in the context goes with the device.
+      closeQuietly(...opened);
       throw error;
     }
   }
@@ -131,13 +137,10 @@ export class Session {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.tuner.close();
-    for (const loaded of this.#kernels.values()) for (const module of (await loaded).modules) module.close();
-    this.#arena?.close();
-    for (const memory of this.#memory) memory.close();
-    this.cudnn.close();
-    this.cublas.close();
-    this.stream.close();
-    this.device.close();
+    // Kernels that could not be loaded were told of when they were asked for.
+    const loaded = await Promise.allSettled(this.#kernels.values());
+    const modules = loaded.flatMap((kernels) => (kernels.status === 'fulfilled' ? kernels.value.modules : []));
+    const arena = this.#arena === undefined ? [] : [this.#arena];
+    closeAll([this.tuner, ...modules, ...arena, ...this.#memory, this.cudnn, this.cublas, this.stream, this.device]);
   }
 }

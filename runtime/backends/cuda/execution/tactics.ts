@@ -3,6 +3,7 @@
  * Operations of equal shape share one problem, and its descriptors.
  */
 import {
+  closeAll,
   deserializeMatmulTactic,
   serializeMatmulTactic,
   type Attention,
@@ -124,8 +125,7 @@ export class Tactics {
   }
 
   close(): void {
-    this.release();
-    for (const closable of this.#closables.splice(0).reverse()) closable.close();
+    closeAll([{ close: () => this.release() }, ...this.#closables.splice(0).reverse()]);
   }
 
   async #chooseMatmul(key: string, problem: MatmulProblem): Promise<Chosen<Matmul, MatmulTactic>> {
@@ -187,28 +187,26 @@ export class Tactics {
     operandBytes: readonly number[],
     run: (plan: CudnnPlan, operands: readonly bigint[]) => void,
   ): Promise<Chosen<Operation, CudnnPlan>> {
-    const { timings, limit, tuner } = this.#options;
+    const { timings, limit, tuner, workspace } = this.#options;
     const known = timings.get(key);
     const cached = known === undefined ? undefined : operation.deserialize(known.tactic);
-    if (known !== undefined && cached !== undefined) {
-      this.#closables.push(cached);
+    if (cached !== undefined) this.#closables.push(cached);
+    if (known !== undefined && cached !== undefined && cached.workspaceBytes <= workspace.sizeBytes) {
       return { problem: operation, tactic: cached, label: known.label, microseconds: known.microseconds };
     }
-    const plans = await operation.candidates(limit);
+    const plans = await operation.candidates(limit, workspace.sizeBytes);
     this.#closables.push(...plans);
     const [first] = plans;
     if (first === undefined) throw new Error(`${operation.name} has no plans`);
     if (limit === 1) return { problem: operation, tactic: first, label: first.label, microseconds: undefined };
     const operands = this.#operands(operandBytes);
-    const candidates = plans
-      .filter(({ workspaceBytes }) => workspaceBytes <= this.#options.workspace.sizeBytes)
-      .map((plan): Candidate<CudnnPlan> => ({
-        tactic: plan,
-        label: plan.label,
-        run: () => {
-          run(plan, operands);
-        },
-      }));
+    const candidates = plans.map((plan): Candidate<CudnnPlan> => ({
+      tactic: plan,
+      label: plan.label,
+      run: () => {
+        run(plan, operands);
+      },
+    }));
     const { tactic, label, microseconds } = await tuner.fastest(candidates, { freeMemsets: true });
     timings.set(key, { tactic: tactic.serialize(), label, microseconds });
     return { problem: operation, tactic, label, microseconds };

@@ -4,7 +4,15 @@
  */
 import { SdxlError } from '../../../errors/index.js';
 import { tensorDType, type WeightsDirectory } from '../../../weights/index.js';
-import { KernelArguments, type Device, type DeviceMemory, type Event, type PinnedMemory, type Stream } from '../libraries/index.js';
+import {
+  closeAll,
+  KernelArguments,
+  type Device,
+  type DeviceMemory,
+  type Event,
+  type PinnedMemory,
+  type Stream,
+} from '../libraries/index.js';
 import type { BufferSpec, WeightForm } from '../plan/program.js';
 import { elementBytes } from '../plan/view.js';
 import type { KernelSet } from './kernels.js';
@@ -73,13 +81,11 @@ export class WeightStore {
         );
       }
     } finally {
-      stream.synchronize();
-      for (const block of blocks) {
-        block.host.close();
-        block.device.close();
-        block.free.close();
-      }
-      overflow.close();
+      closeAll([
+        { close: () => stream.synchronize() },
+        ...blocks.flatMap(({ host, device: there, free }) => [host, there, free]),
+        overflow,
+      ]);
     }
   }
 
@@ -90,9 +96,10 @@ export class WeightStore {
   }
 
   close(): void {
-    for (const memory of this.#memory.values()) memory.close();
+    const memory = [...this.#memory.values()];
     this.#memory.clear();
     this.#sizeBytes = 0;
+    closeAll(memory);
   }
 }
 

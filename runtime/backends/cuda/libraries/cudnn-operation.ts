@@ -1,6 +1,7 @@
 /** An operation graph of cuDNN: finds plans for it and runs them. What the graph computes, its builder knows. */
 import { setImmediate } from 'node:timers/promises';
 import { SdxlError } from '../../../errors/index.js';
+import { closeAll } from './close-all.js';
 import { attribute, cudnnDataType, heuristicMode } from './cudnn-functions.js';
 import { Descriptor, type CudnnCalls } from './cudnn-descriptor.js';
 import { CudnnPlan, describeEngine, type CudnnTarget } from './cudnn-plan.js';
@@ -67,7 +68,7 @@ export class GraphBuilder {
   }
 
   close(): void {
-    for (const descriptor of this.#descriptors.reverse()) descriptor.close();
+    closeAll(this.#descriptors.reverse());
   }
 }
 
@@ -106,13 +107,13 @@ export class CudnnOperation<Operands> implements Disposable {
 
   /**
    * Plans worth timing, the heuristic's first choice first; plans compiled at run time, and those of mode FALLBACK, only where
-   * there are no others. The caller closes them. Lets the event loop run between builds.
+   * there are no others; none that wants more than `workspaceBytes`. The caller closes them. Lets the event loop run between builds.
    * @throws SdxlError ENGINE_BUILD_FAILED where there is none, with cuDNN's reasons.
    */
-  async candidates(limit = 64, signal?: AbortSignal): Promise<readonly CudnnPlan[]> {
+  async candidates(limit = 64, workspaceBytes = Number.POSITIVE_INFINITY, signal?: AbortSignal): Promise<readonly CudnnPlan[]> {
     const refusals = new Set<string>();
     for (const modes of [['a', 'b'], ['instant'], ['fallback']] as const) {
-      const plans = await this.#plans(modes, limit, refusals, signal);
+      const plans = await this.#plans(modes, limit, workspaceBytes, refusals, signal);
       if (plans.length > 0) return plans;
     }
     const { version, codes } = this.#context.calls;
@@ -140,9 +141,7 @@ export class CudnnOperation<Operands> implements Disposable {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    for (const pack of this.#packs.values()) pack.close();
-    this.#builder.close();
-    this.#onClose();
+    closeAll([...this.#packs.values(), this.#builder, { close: this.#onClose }]);
   }
 
   [Symbol.dispose](): void {
@@ -152,6 +151,7 @@ export class CudnnOperation<Operands> implements Disposable {
   async #plans(
     modes: readonly (keyof typeof heuristicMode)[],
     limit: number,
+    workspaceBytes: number,
     refusals: Set<string>,
     signal: AbortSignal | undefined,
   ): Promise<readonly CudnnPlan[]> {
@@ -169,8 +169,12 @@ export class CudnnOperation<Operands> implements Disposable {
         await setImmediate();
         signal?.throwIfAborted();
         const built = CudnnPlan.build(calls, target, config, engine);
-        if (built instanceof CudnnPlan) plans.push(built);
-        else refusals.add(built.refusal);
+        if (!(built instanceof CudnnPlan)) refusals.add(built.refusal);
+        else if (built.workspaceBytes <= workspaceBytes) plans.push(built);
+        else {
+          refusals.add(`${engine.label} wants a workspace of ${built.workspaceBytes} bytes, there are ${workspaceBytes}`);
+          built.close();
+        }
       }
       return plans;
     } catch (error) {

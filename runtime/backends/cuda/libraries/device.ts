@@ -95,7 +95,11 @@ export class Device implements Disposable {
 
   /** Copies and returns when done. `source` may be any host memory. */
   copyToDevice(destination: DevicePointer, source: ArrayBufferView): void {
-    if (source.byteLength > 0) this.driver.call.cuMemcpyHtoD_v2(destination, source, source.byteLength);
+    if (source.byteLength === 0) return;
+    this.driver.call.cuMemcpyHtoD_v2(destination, source, source.byteLength);
+    // From pageable memory the call may return with the last part on its way (CUDA, "API synchronization behavior"), and this program's
+    // streams do not wait for the default one, on which it is.
+    this.driver.call.cuStreamSynchronize(0n);
   }
 
   copyToHost(destination: ArrayBufferView, source: DevicePointer): void {

@@ -126,6 +126,7 @@ export class ExecutableGraph implements Disposable {
   }
 
   launch(stream: Stream): void {
+    if (!this.#open) throw new Error('a graph was launched after it was closed');
     this.#driver.call.cuGraphLaunch(this.handle, stream.handle);
   }
 

@@ -4,6 +4,7 @@
  */
 export type { Attention, AttentionOperands, AttentionProblem, AttentionStrides } from './attention.js';
 export { convolutionOutputSize, type Convolution, type ConvolutionOperands, type ConvolutionProblem } from './convolution.js';
+export { closeAll, closeQuietly } from './close-all.js';
 export { ClearedWorkspaces } from './cleared-workspaces.js';
 export { CubinCache, cubinKey } from './cubin-cache.js';
 export { CublasLt } from './cublaslt.js';

@@ -3,6 +3,7 @@
  * safetensors hold a linear layer. To the column-major library this is D[n, m] = Wᵀ[n, k] · X[k, m].
  */
 import { SdxlError } from '../../../errors/index.js';
+import { closeAll } from './close-all.js';
 import {
   algoAttribute,
   algoBytes,
@@ -186,9 +187,8 @@ export class Matmul implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     const { call } = this.#library;
-    call.cublasLtMatmulDescDestroy(this.#operation);
-    for (const layout of Object.values(this.#layouts)) call.cublasLtMatrixLayoutDestroy(layout);
-    this.#scales.close();
+    const layouts = Object.values(this.#layouts).map((layout) => ({ close: () => call.cublasLtMatrixLayoutDestroy(layout) }));
+    closeAll([{ close: () => call.cublasLtMatmulDescDestroy(this.#operation) }, ...layouts, this.#scales]);
   }
 
   [Symbol.dispose](): void {

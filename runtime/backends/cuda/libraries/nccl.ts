@@ -2,6 +2,7 @@
  * NCCL: collectives between the devices of a gang, enqueued on streams and capturable in graphs. Every rank enqueues the same
  * operations in the same order; graphs are destroyed before the communicators they use.
  */
+import { SdxlError } from '../../../errors/index.js';
 import type { LibrarySearch } from './library-search.js';
 import type { DevicePointer } from './memory.js';
 import { checked, type CheckedFunctions, type NativeLibrary, type StatusFunctions } from './native-library.js';
@@ -93,7 +94,7 @@ export class NcclCommunicator implements Disposable {
 
   /** `destination` has `worldSize · count` elements, in rank order; the own part may already lie in its place. */
   allGather(source: DevicePointer, destination: DevicePointer, count: number, type: NcclType, stream: Stream): void {
-    this.#nccl.call.ncclAllGather(source, destination, count, ncclDataType[type], this.#handle, stream.handle);
+    this.#nccl.call.ncclAllGather(source, destination, count, ncclDataType[type], this.#live, stream.handle);
   }
 
   allReduce(
@@ -105,15 +106,15 @@ export class NcclCommunicator implements Disposable {
     stream: Stream,
   ): void {
     const { call } = this.#nccl;
-    call.ncclAllReduce(source, destination, count, ncclDataType[type], ncclReduction[reduction], this.#handle, stream.handle);
+    call.ncclAllReduce(source, destination, count, ncclDataType[type], ncclReduction[reduction], this.#live, stream.handle);
   }
 
   send(source: DevicePointer, count: number, type: NcclType, peer: number, stream: Stream): void {
-    this.#nccl.call.ncclSend(source, count, ncclDataType[type], peer, this.#handle, stream.handle);
+    this.#nccl.call.ncclSend(source, count, ncclDataType[type], peer, this.#live, stream.handle);
   }
 
   receive(destination: DevicePointer, count: number, type: NcclType, peer: number, stream: Stream): void {
-    this.#nccl.call.ncclRecv(destination, count, ncclDataType[type], peer, this.#handle, stream.handle);
+    this.#nccl.call.ncclRecv(destination, count, ncclDataType[type], peer, this.#live, stream.handle);
   }
 
   /**
@@ -122,14 +123,14 @@ export class NcclCommunicator implements Disposable {
    */
   split(maxBlocks: number): NcclCommunicator {
     const handle = new BigUint64Array(1);
-    this.#nccl.call.ncclCommSplit(this.#handle, 0, this.rank, handle, ncclConfiguration(maxBlocks));
+    this.#nccl.call.ncclCommSplit(this.#live, 0, this.rank, handle, ncclConfiguration(maxBlocks));
     return new NcclCommunicator(this.#nccl, handle[0] ?? 0n, this.rank, this.worldSize);
   }
 
   /** @throws SdxlError CUDA_FAILED where an operation that was enqueued has failed since. */
   checkAsync(): void {
     const error = new Int32Array(1);
-    this.#nccl.call.ncclCommGetAsyncError(this.#handle, error);
+    this.#nccl.call.ncclCommGetAsyncError(this.#live, error);
     const status = error[0] ?? 0;
     if (status !== 0 && status !== ncclInProgress) throw statusError(this.#nccl.codes, 'an operation between devices', status);
   }
@@ -150,5 +151,10 @@ export class NcclCommunicator implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  get #live(): bigint {
+    if (this.#open) return this.#handle;
+    throw new SdxlError('CUDA_FAILED', 'exchanges between devices were ended, as a rank has failed: start again');
   }
 }

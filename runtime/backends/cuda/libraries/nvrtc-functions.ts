@@ -1,4 +1,5 @@
 /** NVRTC's functions (nvrtc.h). */
+import type { ErrorCode } from '../../../errors/index.js';
 import type { Signatures } from './native-library.js';
 
 export const nvrtcSignatures = {
@@ -17,3 +18,9 @@ export const nvrtcSignatures = {
 export const nvrtcCompileProgram = ['uint64_t', 'int', 'const char **'] as const;
 
 export const nvrtcErrorCompilation = 6;
+
+/** nvrtcResult: memory of the host, builtins that were not found; all else is a call that should not have been made. */
+export function classifyNvrtcStatus(status: number): ErrorCode {
+  const codes: Readonly<Record<number, ErrorCode>> = { 1: 'MEMORY_INSUFFICIENT', 7: 'CUDA_UNAVAILABLE' };
+  return codes[status] ?? 'INTERNAL';
+}

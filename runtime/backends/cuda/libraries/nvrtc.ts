@@ -2,7 +2,7 @@
 import { SdxlError } from '../../../errors/index.js';
 import type { LibrarySearch } from './library-search.js';
 import { checked, type CheckedFunctions, type NativeLibrary } from './native-library.js';
-import { nvrtcCompileProgram, nvrtcErrorCompilation, nvrtcSignatures } from './nvrtc-functions.js';
+import { classifyNvrtcStatus, nvrtcCompileProgram, nvrtcErrorCompilation, nvrtcSignatures } from './nvrtc-functions.js';
 import { check, type StatusCodes } from './status.js';
 
 /** One source file and how to compile it. Kernels are `extern "C"`. */
@@ -34,7 +34,7 @@ export class Nvrtc {
 
   private constructor(library: NativeLibrary, includeFolders: readonly string[]) {
     const text = library.declare('nvrtcGetErrorString', 'str', ['int']);
-    this.#codes = { library: 'NVRTC', describe: (status) => text(status) ?? `status ${status}`, classify: () => 'INTERNAL' };
+    this.#codes = { library: 'NVRTC', describe: (status) => text(status) ?? `status ${status}`, classify: classifyNvrtcStatus };
     this.#call = checked(library.bind(nvrtcSignatures), (name, status) => check(this.#codes, name, status));
     this.#compile = library.declareAsync('nvrtcCompileProgram', nvrtcCompileProgram);
     this.#includeFolders = includeFolders;

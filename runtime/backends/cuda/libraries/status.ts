@@ -12,6 +12,10 @@ export interface StatusCodes {
 
 const advice: Partial<Record<ErrorCode, string>> = {
   CUDA_OUT_OF_MEMORY: 'lower the image size or the batch, or end other programs on this device',
+  CUDA_UNAVAILABLE:
+    'install the library whole and of a version that knows the device and its driver, or point SDXL_CUDA_LIBRARY_PATH at one',
+  MEMORY_INSUFFICIENT: 'give the process more memory, or end other programs on this machine',
+  ENGINE_BUILD_FAILED: 'install another version of the library, or point SDXL_CUDA_LIBRARY_PATH at one',
   CUDA_FAILED: 'the device may have failed or a peer gone: start again',
   INTERNAL: 'this is a defect of this program',
 };

@@ -4,6 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { SdxlError, toSdxlError } from '../../../errors/index.js';
+import { closeAll } from './close-all.js';
 import type { Device } from './device.js';
 import type { Event } from './event.js';
 import type { ExecutableGraph } from './graph.js';
@@ -69,11 +70,12 @@ export class Tuner implements Disposable {
   /**
    * The fastest of the candidates that run. Lets the event loop run between candidates. A device failure (CUDA_FAILED) is thrown
    * on; other errors only rule a candidate out.
-   * @throws SdxlError ENGINE_BUILD_FAILED where none runs, with the reasons.
+   * @throws SdxlError ENGINE_BUILD_FAILED where none runs, with the reasons; CUDA_OUT_OF_MEMORY where that is one of them.
    */
   async fastest<T>(candidates: readonly Candidate<T>[], options: TuneOptions = {}): Promise<Tuned<T>> {
     const { repeats = 9, signal } = options;
     const refused: { label: string; reason: string }[] = [];
+    let exhausted: SdxlError | undefined;
     const timed: { candidate: Candidate<T>; microseconds: number }[] = [];
     for (const candidate of candidates) {
       await setImmediate();
@@ -81,9 +83,10 @@ export class Tuner implements Disposable {
       try {
         timed.push({ candidate, microseconds: this.time(candidate.run, { ...options, repeats: firstRepeats }) });
       } catch (error) {
-        const { code, message } = toSdxlError(error);
-        if (code === 'CUDA_FAILED') throw error;
-        refused.push({ label: candidate.label, reason: message });
+        const failure = toSdxlError(error);
+        if (failure.code === 'CUDA_FAILED') throw error;
+        if (failure.code === 'CUDA_OUT_OF_MEMORY') exhausted ??= failure;
+        refused.push({ label: candidate.label, reason: failure.message });
       }
     }
     timed.sort((a, b) => a.microseconds - b.microseconds);
@@ -99,6 +102,7 @@ export class Tuner implements Disposable {
     const ranking = timed.map(({ candidate, microseconds }) => ({ label: candidate.label, microseconds }));
     const [best] = timed;
     if (best === undefined) {
+      if (exhausted !== undefined) throw exhausted;
       const reasons = refused.map(({ label, reason }) => `${label}: ${reason}`);
       throw new SdxlError('ENGINE_BUILD_FAILED', `none of ${candidates.length} tactics runs: ${reasons.join('; ')}`, {
         fields: { candidates: candidates.length },
@@ -113,10 +117,9 @@ export class Tuner implements Disposable {
   }
 
   close(): void {
-    this.#began.close();
-    this.#ended.close();
-    this.#sweep?.close();
+    const sweep = this.#sweep === undefined ? [] : [this.#sweep];
     this.#sweep = undefined;
+    closeAll([this.#began, this.#ended, ...sweep]);
   }
 
   [Symbol.dispose](): void {
@@ -171,7 +174,7 @@ export class Tuner implements Disposable {
       }
       return times.map((each) => ((each.sort((a, b) => a - b)[Math.floor(repeats / 2)] ?? 0) * 1000) / launches);
     } finally {
-      for (const executable of executables) executable.close();
+      closeAll(executables);
     }
   }
 
