@@ -17,6 +17,25 @@ const skip = noCluster === false ? skipWithout('helm') : noCluster;
 const chart = 'charts/sdxl-operator';
 const crd = 'sdxljobs.sdxl.io';
 
+/** Values whose YAML is easily something else than what was meant. */
+const unusual: Readonly<Record<string, readonly string[]>> = {
+  'names of digits': [
+    'fullnameOverride=x1',
+    'nameOverride=1e3',
+    'serviceAccount.name=77',
+    'imagePullSecrets[0]=5',
+    'scope.namespace=default',
+  ],
+  'images and keys of digits': ['fullnameOverride=x2', 'image.repository=1', 'image.tag=2', 'tokenKey.key=1', 'priorityClassName=1'],
+  'labels and annotations of truths and numbers': [
+    ...['fullnameOverride=x3', 'commonLabels.team=1', 'podLabels.tier=true', 'podAnnotations.sidecar=false', 'nodeSelector.gpu=false'],
+    ...['serviceAccount.annotations.role=1', 'metrics.service.annotations.scrape=true'],
+  ],
+  "a user's own options and places": [
+    ...['fullnameOverride=x4', 'extraArgs[0]=--qps=5', 'extraEnv[0].name=NODE_OPTIONS', 'extraEnv[0].value=1', 'tolerations[0].key=gpu'],
+  ],
+};
+
 suite('on an API server', { skip }, () => {
   let admin: Administrator;
   const json = async (...args: readonly string[]): Promise<unknown> => JSON.parse(await admin.kubectl(...args, '-o', 'json')) as unknown;
@@ -40,6 +59,44 @@ suite('on an API server', { skip }, () => {
     assert.equal(await key(), first);
     assert.equal(at(await json('-n', 'sdxl-system', 'get', 'deployment', 'sdxl-operator'), 'spec', 'replicas'), 3);
   });
+
+  test('a second release cares for one namespace, and the first is rolled back meanwhile', async () => {
+    for (const namespace of ['pictures', 'pictures-system']) await admin.kubectl('create', 'namespace', namespace);
+    const own = ['--namespace', 'pictures-system', '--set', 'scope.namespace=pictures', '--set', 'crds.install=false'];
+    await admin.helm('install', 'pictures', chart, ...own);
+    const account = 'system:serviceaccount:pictures-system:pictures-sdxl-operator';
+    const may = async (namespace: string): Promise<string> =>
+      (await admin.tryKubectl('auth', 'can-i', 'create', 'jobs.batch', '-n', namespace, `--as=${account}`)).stdout.trim();
+    assert.deepEqual([await may('pictures'), await may('default')], ['yes', 'no']);
+    await admin.helm('rollback', 'sdxl-operator', '1', '--namespace', 'sdxl-system');
+    assert.equal(at(await json('-n', 'sdxl-system', 'get', 'deployment', 'sdxl-operator'), 'spec', 'replicas'), 2);
+    // Roles that let users make jobs are the whole cluster's, and each release has its own.
+    await admin.helm('uninstall', 'pictures', '--namespace', 'pictures-system');
+    assert.match(await admin.kubectl('get', 'clusterroles', '-o', 'name'), /\/sdxl-operator-edit$/mu);
+    await admin.kubectl('get', 'crd', crd);
+  });
+
+  for (const [what, values] of Object.entries(unusual)) {
+    test(`the chart is taken with ${what}`, async () => {
+      const set = values.flatMap((value) => ['--set-string', value]);
+      const rendered = await admin.helm(
+        'template',
+        '1e5',
+        chart,
+        '--namespace',
+        'sdxl-system',
+        '--kube-version',
+        '1.34.0',
+        '--set',
+        'crds.install=false',
+        ...set,
+      );
+
+      await withText(rendered, async (file) => {
+        await admin.kubectl('apply', '--dry-run=server', '--validate=strict', '-f', file);
+      });
+    });
+  }
 
   test('a pod of the chart is admitted where Pod Security "restricted" is enforced', async () => {
     const template = at(await json('-n', 'sdxl-system', 'get', 'deployment', 'sdxl-operator'), 'spec', 'template');
@@ -183,10 +240,14 @@ suite('on an API server', { skip }, () => {
 
 /** Writes an object to a file for as long as it is used. */
 async function withFile(object: object, use: (file: string) => Promise<unknown>): Promise<void> {
+  await withText(stringify(object), use);
+}
+
+async function withText(text: string, use: (file: string) => Promise<unknown>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'object-'));
   try {
     const file = join(folder, 'object.yaml');
-    await writeFile(file, stringify(object));
+    await writeFile(file, text);
     await use(file);
   } finally {
     await rm(folder, { recursive: true });

@@ -136,6 +136,20 @@ suite('the chart', { skip: skipWithout('helm') }, () => {
     'a namespace that cannot be': [['scope.namespace=Pictures'], /namespace/u],
     'replicas without leader election': [['leaderElection.enabled=false'], /replicas above 1 need leaderElection/u],
     'a monitor without Service': [['metrics.serviceMonitor.enabled=true', 'metrics.service.enabled=false'], /needs metrics\.service/u],
+    'labels by which selectors find its pods': [
+      ['podLabels.app\\.kubernetes\\.io/instance=other'],
+      /app\.kubernetes\.io\/instance: other can't be set: it is how selectors/u,
+    ],
+    'a repository with a digest in it': [['image.repository=registry.example.com/operator@sha256:00'], /repository/u],
+    'a repository with a tag in it': [['image.repository=registry.example.com:5000/operator:1.2'], /repository/u],
+    'a whole section taken away': [['metrics=null'], /missing property 'metrics'/u],
+    'a key that no Secret can have': [['tokenKey.key=..'], /key/u],
+    'a name no Service can have': [
+      ['fullnameOverride=7days'],
+      /"7days", since names of Services begin with a letter: set fullnameOverride/u,
+    ],
+    'a pull secret that is neither a name nor a map with one': [['imagePullSecrets[0].secret=registry'], /imagePullSecrets/u],
+    'an argument that is no option': [['extraArgs[0]=qps=5'], /extraArgs/u],
     'no service account and none named': [['serviceAccount.create=false'], /serviceAccount\.name must say/u],
   };
   for (const [what, [values, message]] of Object.entries(refused)) {
@@ -153,6 +167,53 @@ suite('the chart', { skip: skipWithout('helm') }, () => {
     assert.ok(!titles(objects).some((title) => /leader-election|PodDisruptionBudget/u.test(title)));
   });
 
+  test('texts that look like numbers and truths stay texts', async () => {
+    const set = [
+      ...[
+        'nameOverride=1e3',
+        'scope.namespace=123',
+        'serviceAccount.name=77',
+        'imagePullSecrets[0]=5',
+        'imagePullSecrets[1].name=registry',
+      ],
+      ...['priorityClassName=1', 'tokenKey.key=1', 'tokenKey.existingSecret=1', 'image.repository=1', 'image.tag=2', 'runtime.image=3'],
+      ...['commonLabels.team=1', 'podLabels.tier=2', 'podAnnotations.sidecar=false', 'metrics.serviceMonitor.labels.release=1'],
+    ];
+    const values = [...set.flatMap((value) => ['--set-string', value]), ...everything.flatMap((value) => ['--set', value])];
+    for (const release of ['true', 'null', 'v1e5']) {
+      const text = await runTool('helm', ['template', release, chart, '--namespace', '123', '--kube-version', '1.34.0', ...values]);
+      const objects = parseObjects(text);
+      assert.deepEqual(objects.flatMap((object) => notTexts(object)).sort(), [], release);
+      const pod = at(only(objects, 'Deployment'), 'spec', 'template', 'spec');
+      assert.deepEqual(at(pod, 'imagePullSecrets'), [{ name: '5' }, { name: 'registry' }]);
+      assert.equal(at(pod, 'containers', 0, 'image'), '1:2');
+      assert.equal(at(only(objects, 'Deployment'), 'metadata', 'labels', 'app.kubernetes.io/instance'), release);
+    }
+  });
+
+  test('a release may have dots in its name', async () => {
+    const objects = parseObjects(await runTool('helm', ['template', 'my.release', chart, '--kube-version', '1.34.0']));
+    assert.equal(only(objects, 'Service').metadata.name, 'my-release-sdxl-operator-metrics');
+  });
+
+  test('labels, options, variables and security contexts of the user arrive where they belong', async () => {
+    const objects = await render(
+      ...[...everything, 'commonLabels.team=pictures', 'podLabels.tier=back', 'metrics.serviceMonitor.labels.release=prometheus'],
+      ...['extraArgs[0]=--metrics-bind-address=0', 'extraEnv[0].name=NODE_OPTIONS', 'extraEnv[0].value=--max-old-space-size=256'],
+      ...['podSecurityContext.runAsUser=null', 'podSecurityContext.runAsGroup=null', 'podSecurityContext.fsGroup=null'],
+      'topologySpreadConstraints[0].maxSkew=1',
+    );
+    for (const { kind, metadata } of objects) assert.equal(metadata.labels?.['team'], 'pictures', kind);
+    assert.equal(only(objects, 'ServiceMonitor').metadata.labels?.['release'], 'prometheus');
+    assert.equal(at(only(objects, 'Deployment'), 'spec', 'template', 'metadata', 'labels', 'tier'), 'back');
+    assert.ok(args(objects).at(-1) === '--metrics-bind-address=0');
+    const pod = at(only(objects, 'Deployment'), 'spec', 'template', 'spec');
+    assert.deepEqual(at(pod, 'containers', 0, 'env', 1), { name: 'NODE_OPTIONS', value: '--max-old-space-size=256' });
+    assert.deepEqual(at(pod, 'securityContext'), { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
+    assert.deepEqual(at(pod, 'topologySpreadConstraints'), [{ maxSkew: 1 }]);
+    assert.deepEqual(restrictedViolations(pod), []);
+  });
+
   test('names stay within 63 characters', async () => {
     const long = 'a'.repeat(53);
     const output = await runTool('helm', ['template', long, chart, '--kube-version', '1.34.0']);
@@ -166,6 +227,16 @@ suite('the chart', { skip: skipWithout('helm') }, () => {
     assert.deepEqual(missing(values, schema, ''), []);
   });
 });
+
+/** Where an object has something else than a text, though the API wants one. */
+function notTexts(value: unknown, path = ''): readonly string[] {
+  if (typeof value !== 'object' || value === null) {
+    const wanted =
+      /(?:\.(?:name|namespace|image|priorityClassName|serviceAccountName|secretName)|\.labels\..*|\.annotations\..*|\.matchLabels\..*|\.args\.\d+|\.matchNames\.\d+)$/u;
+    return wanted.test(path) && typeof value !== 'string' ? [`${path}: ${String(value)}`] : [];
+  }
+  return Object.entries(value).flatMap(([key, inner]) => (key === 'openAPIV3Schema' ? [] : notTexts(inner, `${path}.${key}`)));
+}
 
 function args(objects: readonly KubernetesObject[]): readonly string[] {
   return at(only(objects, 'Deployment'), 'spec', 'template', 'spec', 'containers', 0, 'args') as readonly string[];

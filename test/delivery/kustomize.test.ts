@@ -1,6 +1,10 @@
 /** The kustomize overlays, built by kustomize itself, and held against the chart: there are two ways to install and one thing to be installed. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { suite, test } from 'node:test';
+import { stringify } from 'yaml';
 import { at, only, parseObjects, titles, type KubernetesObject } from '../support/manifests.js';
 import { restrictedViolations } from '../support/pod-security.js';
 import { runTool, skipWithout } from '../support/tools.js';
@@ -75,6 +79,45 @@ suite('the overlays', { skip: skipWithout('kustomize') }, () => {
     assert.ok((args(await build('namespaced')) as readonly string[]).includes('--namespace=$(POD_NAMESPACE)'));
     assert.ok((args(await build('demo')) as readonly string[]).includes('--namespace=$(POD_NAMESPACE)'));
     assert.ok(!JSON.stringify(args(await build('cluster-wide'))).includes('--namespace'));
+  });
+
+  test("a user's own overlay takes them with another name, namespace, image and labels", async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'overlay-'));
+    try {
+      const here = relative(folder, process.cwd());
+      const overlay = {
+        ...{
+          apiVersion: 'kustomize.config.k8s.io/v1beta1',
+          kind: 'Kustomization',
+          namespace: 'team',
+          namePrefix: 'our-',
+          nameSuffix: '-1',
+        },
+        resources: [`${here}/manifests/overlays/cluster-wide`],
+        components: [`${here}/manifests/components/monitoring`, `${here}/manifests/components/dashboards`],
+        images: [{ name: 'ghcr.io/sdxl-operator/operator', newName: 'registry.example.com/operator', newTag: '1.2' }],
+        replicas: [{ name: 'sdxl-operator', count: 3 }],
+        labels: [{ pairs: { team: 'pictures' }, includeSelectors: true }],
+        secretGenerator: [{ name: 'sdxl-operator-token-key', literals: [`key=${'0'.repeat(64)}`] }],
+      };
+      await writeFile(join(folder, 'kustomization.yaml'), stringify(overlay));
+      const objects = parseObjects(await runTool('kustomize', ['build', folder]));
+      const deployment = only(objects, 'Deployment');
+      assert.equal(deployment.metadata.name, 'our-sdxl-operator-1');
+      assert.equal(at(deployment, 'spec', 'replicas'), 3);
+      assert.equal(at(podSpec(objects), 'containers', 0, 'image'), 'registry.example.com/operator:1.2');
+      assert.equal(at(podSpec(objects), 'volumes', 0, 'secret', 'secretName'), only(objects, 'Secret').metadata.name);
+      assert.equal(at(podSpec(objects), 'serviceAccountName'), only(objects, 'ServiceAccount').metadata.name);
+      for (const binding of objects.filter(({ kind }) => kind.endsWith('RoleBinding'))) {
+        assert.equal(at(binding, 'subjects', 0, 'namespace'), 'team', binding.kind);
+        only(objects, String(at(binding, 'roleRef', 'kind')), String(at(binding, 'roleRef', 'name')));
+      }
+      assert.equal(only(objects, 'CustomResourceDefinition').metadata.name, 'sdxljobs.sdxl.io');
+      // Pods of gangs are the operator's to label, and not kustomize's.
+      assert.ok(!JSON.stringify(at(only(objects, 'NetworkPolicy'), 'spec', 'egress')).includes('pictures'));
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   test('the demo needs no Secret', async () => {
