@@ -1,5 +1,6 @@
 /** Serves what a cluster asks a process: /metrics on one address, /healthz and /readyz on another. */
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Operator } from './controller/index.js';
 
 export interface Address {
@@ -17,6 +18,10 @@ interface Answer {
 type Answers = Readonly<Record<string, () => Promise<Answer> | Answer>>;
 
 const requestTimeoutMs = 5_000;
+/** How often requests that take too long are looked for. */
+const checkIntervalMs = 1_000;
+/** At once. The oldest beyond are closed: whoever holds them open has had his time, and the next may be the kubelet's probe. */
+const maxConnections = 256;
 
 export function metricsAnswers({ metrics }: Operator): Answers {
   return { '/metrics': async () => ({ status: 200, type: metrics.contentType, body: await metrics.text() }) };
@@ -36,7 +41,8 @@ export function healthAnswers(operator: Operator): Answers {
 
 /** @returns the port listened on, and how to stop */
 export async function serve({ host, port }: Address, answers: Answers): Promise<{ readonly port: number; readonly close: () => void }> {
-  const server = createServer({ requestTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (request, response) => {
+  const timeouts = { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs };
+  const server = createServer({ ...timeouts, connectionsCheckingInterval: checkIntervalMs }, (request, response) => {
     const answer = async (): Promise<Answer> => {
       const made = Object.entries(answers).find(([path]) => path === request.url?.split('?', 1)[0]);
       if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, type: 'text/plain', body: 'only GET and HEAD\n' };
@@ -51,6 +57,7 @@ export async function serve({ host, port }: Address, answers: Answers): Promise<
         response.destroy(error instanceof Error ? error : new Error(String(error)));
       });
   });
+  limitConnections(server);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       reject(new Error(`cannot listen on ${host ?? ''}:${String(port)}: ${cause.message}`, { cause }));
@@ -66,4 +73,14 @@ export async function serve({ host, port }: Address, answers: Answers): Promise<
       server.closeAllConnections();
     },
   };
+}
+
+function limitConnections(server: Server): void {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    const [oldest] = sockets;
+    if (sockets.size > maxConnections) oldest?.destroy();
+  });
 }

@@ -1,5 +1,6 @@
 /** Serves `/metrics`, `/healthz` and `/status` over HTTP: read only, small, loopback unless told otherwise. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { SdxlError } from '../errors/index.js';
 import { metricsContentType } from './aggregate.js';
 import type { Status } from './status.js';
@@ -12,6 +13,10 @@ export interface ObservationSources {
 }
 
 const requestTimeoutMs = 5_000;
+/** How often requests that take too long are looked for. */
+const checkIntervalMs = 1_000;
+/** At once. The oldest beyond are closed: whoever holds them open has had his time, and the next may be a probe. */
+const maxConnections = 256;
 
 export class ObservationServer implements AsyncDisposable {
   readonly port: number;
@@ -24,9 +29,11 @@ export class ObservationServer implements AsyncDisposable {
 
   /** Port 0: any free one. Rejects with METRICS_UNAVAILABLE. */
   static async open(address: { readonly host: string; readonly port: number }, sources: ObservationSources): Promise<ObservationServer> {
-    const server = createServer({ requestTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (request, response) => {
+    const timeouts = { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs };
+    const server = createServer({ ...timeouts, connectionsCheckingInterval: checkIntervalMs }, (request, response) => {
       void answer(request, response, sources);
     });
+    limitConnections(server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause: NodeJS.ErrnoException) => {
         const { host, port } = address;
@@ -54,6 +61,16 @@ export class ObservationServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function limitConnections(server: Server): void {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    const [oldest] = sockets;
+    if (sockets.size > maxConnections) oldest?.destroy();
+  });
 }
 
 function adviceFor({ code }: NodeJS.ErrnoException): string {
