@@ -4,14 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { decodeFrame, encodeFrame } from '../../runtime/collectives/grpc/frame.js';
-import { type GrpcCommunicator, type TlsIdentity } from '../../runtime/collectives/index.js';
+import { GrpcCommunicator, type TlsIdentity } from '../../runtime/collectives/index.js';
 import { localIdentity } from '../../runtime/launch/certificates.js';
-import { openGang, token } from '../unit/collectives/gang.js';
+import { freePort, openGang, rankOptions, token } from '../unit/collectives/gang.js';
 
 const messages = 10_000;
 /** Of the whole process: two ranks and those who attack them. */
@@ -35,16 +36,18 @@ function field(name: string, value: string): Buffer {
   return Buffer.concat([Buffer.from([0, name.length]), Buffer.from(name), Buffer.from([value.length]), Buffer.from(value)]);
 }
 
-function call(path: string, more: Buffer = Buffer.alloc(0)): Buffer {
+function call(path: string, more: Buffer = Buffer.alloc(0), stream = 1): Buffer {
   const fields = [
     field(':method', 'POST'),
     field(':scheme', 'http'),
+    // Without it HTTP/2 itself resets the stream, and no call is made.
+    field(':authority', 'rank'),
     field(':path', path),
     field('content-type', 'application/grpc'),
     field('te', 'trailers'),
     more,
   ];
-  return http2(1, 4, 1, Buffer.concat(fields));
+  return http2(1, 4, stream, Buffer.concat(fields));
 }
 
 const settings = http2(4, 0, 0, Buffer.alloc(0));
@@ -198,6 +201,61 @@ describe('strangers at the port of a rank', () => {
     assert.ok(performance.now() - started < 20_000);
     for (const communicator of gang) assert.equal(communicator.failed.aborted, false);
     await Promise.all(gang.map((communicator) => communicator.barrier()));
+  });
+});
+
+describe('strangers that come back', () => {
+  const ended = new AbortController();
+  const hold = (port: number, localAddress: string): void => {
+    const socket = connect({ port, host: '127.0.0.1', localAddress });
+    socket
+      .on('error', () => undefined)
+      .on('close', () => setTimeout(() => !ended.signal.aborted && hold(port, localAddress), 5))
+      .resume();
+    ended.signal.addEventListener('abort', () => socket.destroy());
+  };
+  let gang: GrpcCommunicator[] = [];
+  after(async () => {
+    ended.abort();
+    await Promise.all(gang.map((communicator) => communicator.close()));
+  });
+
+  it('at once, each time they are shut out, do not keep a gang from forming; those of one address give way to others', async () => {
+    const port = await freePort();
+    const first = GrpcCommunicator.open(rankOptions(0, 2, port));
+    first.catch(() => undefined);
+    await delay(200);
+    const quiet = Array.from({ length: 20 }, () => connect({ port, host: '127.0.0.1' }).on('error', () => undefined));
+    await Promise.all(quiet.map((socket) => once(socket, 'connect')));
+    for (let at = 0; at < 200; at++) hold(port, '127.0.0.2');
+    await delay(500);
+    assert.equal(quiet.filter(({ closed, destroyed }) => closed || destroyed).length, 0);
+    for (let at = 0; at < 200; at++) hold(port, '127.0.0.1');
+    const second = GrpcCommunicator.open(rankOptions(1, 2, port));
+    gang = await Promise.all([first, second]);
+    await Promise.all(gang.map((communicator) => communicator.barrier()));
+    for (const socket of quiet) socket.destroy();
+  });
+
+  it('with another call, having been refused, are cut off after a few', async () => {
+    let port = 0;
+    const [one, other] = await openGang(2, (options) => {
+      port = options.coordinator.port;
+      return options;
+    });
+    const socket = connect({ port, host: '127.0.0.1' }).on('error', () => undefined);
+    socket.resume().write(Buffer.concat([preface, settings]));
+    let calls = 0;
+    try {
+      while (!socket.destroyed && calls < 100) {
+        socket.write(call(pick(paths, 1), Buffer.alloc(0), 1 + 2 * calls++));
+        await delay(20);
+      }
+      assert.ok(calls < 20, String(calls));
+    } finally {
+      socket.destroy();
+      await Promise.all([one?.close(), other?.close()]);
+    }
   });
 });
 

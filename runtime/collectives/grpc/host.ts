@@ -1,7 +1,4 @@
-/**
- * A rank's gRPC server: refuses callers without the token, then hands each call to the gang's part that serves it. Whoever has not
- * shown the token yet is a stranger, and strangers together can take no more than a fixed amount of sockets, memory and time.
- */
+/** A rank's gRPC server: refuses callers without the token, then hands each call to the gang's part that serves it. */
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { Server, type ConnectionInjector, type ServerWritableStream } from '@grpc/grpc-js';
 import { SdxlError } from '../../errors/index.js';
@@ -9,6 +6,7 @@ import { formatAddress } from './channel.js';
 import { Condition } from './condition.js';
 import type { OutgoingFrame } from './frame.js';
 import { protocol, type Address, type JoinEvent, type JoinRequest, type Notice, type Subscription } from './protocol.js';
+import { maxStrangers, Strangers } from './strangers.js';
 import { serverCredentials, type TlsIdentity } from './tls.js';
 import { requireToken } from './token.js';
 
@@ -33,10 +31,6 @@ export interface Admission {
   readonly tls: TlsIdentity | undefined;
 }
 
-/** How long a connection may stay without a call that carries the token. */
-const strangerMs = 10_000;
-/** Connections of strangers at once; the newest beyond are closed. Members' do not count. */
-const maxStrangers = 64;
 /** A rank's own, and what is left of calls made again. */
 const connectionsPerRank = 8;
 /** Of one connection: a member needs two. */
@@ -48,11 +42,10 @@ export class Host {
   readonly #server: Server;
   readonly #injector: ConnectionInjector;
   readonly #sockets = new Set<Socket>();
-  /** By what gRPC calls the peer. */
-  readonly #strangers: Map<string, NodeJS.Timeout>;
+  readonly #strangers: Strangers;
   readonly #changed = new Condition();
 
-  private constructor(listener: NetServer, server: Server, injector: ConnectionInjector, strangers: Map<string, NodeJS.Timeout>) {
+  private constructor(listener: NetServer, server: Server, injector: ConnectionInjector, strangers: Strangers) {
     const address = listener.address();
     this.port = typeof address === 'object' && address !== null ? address.port : 0;
     this.#listener = listener;
@@ -62,38 +55,28 @@ export class Host {
     listener.on('connection', (socket) => {
       // A peer may reset a connection before anything else listens to it.
       socket.on('error', () => socket.destroy());
-      const name = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
-      if (strangers.size >= maxStrangers || socket.remoteAddress === undefined) {
-        socket.destroy();
-        return;
-      }
-      strangers.set(
-        name,
-        setTimeout(() => {
-          strangers.delete(name);
-          socket.destroy();
-        }, strangerMs),
-      );
       this.#sockets.add(socket);
       socket.once('close', () => {
-        clearTimeout(strangers.get(name));
-        strangers.delete(name);
         this.#sockets.delete(socket);
         this.#changed.notify();
       });
+      strangers.add(socket);
       injector.injectConnection(socket);
     });
   }
 
   /** Binds and serves. Rejects with ADDRESS_UNAVAILABLE when the address cannot be bound. */
   static async open(address: Address, { token, worldSize, tls }: Admission, handlers: HostHandlers): Promise<Host> {
-    const strangers = new Map<string, NodeJS.Timeout>();
+    const strangers = new Strangers();
+    const refused = (from: string): void => {
+      strangers.refuse(from);
+      handlers.refused(from);
+    };
     const known = (from: string): void => {
-      clearTimeout(strangers.get(from));
-      strangers.delete(from);
+      strangers.admit(from);
     };
     const server = new Server({
-      interceptors: [requireToken(token, handlers.refused, known)],
+      interceptors: [requireToken(token, refused, known)],
       'grpc.max_concurrent_streams': maxStreams,
       'grpc.max_metadata_size': 16 << 10,
       // Requests are small; only the answers carry tensors.
@@ -110,7 +93,8 @@ export class Host {
     // The sockets are this class's own: gRPC's shutdown waits for the far end, which a rank that hangs never answers.
     const injector = server.createConnectionInjector(serverCredentials(tls));
     const listener = createServer();
-    listener.maxConnections = maxStrangers + connectionsPerRank * worldSize;
+    // Of those that gave way, some are not closed yet.
+    listener.maxConnections = 2 * maxStrangers + connectionsPerRank * worldSize;
     try {
       await new Promise<void>((resolve, reject) => {
         listener.on('error', reject);
@@ -138,7 +122,7 @@ export class Host {
     });
     this.#injector.destroy();
     this.#server.forceShutdown();
-    for (const timer of this.#strangers.values()) clearTimeout(timer);
+    this.#strangers.clear();
     for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
