@@ -17,8 +17,15 @@ const servers = {
     const server = await ObservationServer.open({ host: '127.0.0.1', port: 0 }, sources);
     return { port: server.port, close: () => server.close() };
   },
-  "the operator's": () => serve({ host: '127.0.0.1', port: 0 }, { '/healthz': () => ({ status: 200, type: 'text/plain', body: 'ok\n' }) }),
-} satisfies Readonly<Record<string, () => Promise<{ readonly port: number; readonly close: () => unknown }>>>;
+  "the operator's": async () => {
+    const server = await serve({ host: '127.0.0.1', port: 0 }, { '/healthz': () => ({ status: 200, type: 'text/plain', body: 'ok\n' }) });
+    const close = (): Promise<void> => {
+      server.close();
+      return Promise.resolve();
+    };
+    return { port: server.port, close };
+  },
+} satisfies Readonly<Record<string, () => Promise<{ readonly port: number; readonly close: () => Promise<void> }>>>;
 
 describe('connections that only wait', () => {
   for (const [whose, start] of Object.entries(servers)) {
