@@ -34,8 +34,6 @@ export class RankProcess {
   phase: RankPhase = 'starting';
   /** The exchange the rank last said it waits in. */
   waitingFor: string | null = null;
-  /** Where in the job it last told to be. */
-  at: string | null = null;
   /** Since the last message of any kind, and since the last that told of progress; counted by the watchdog, in its own ticks. */
   silentMs = 0;
   stalledMs = 0;
@@ -46,6 +44,8 @@ export class RankProcess {
   #started = false;
   readonly #events: RankEvents;
   readonly #lastLines: string[] = [];
+  #place: string | undefined;
+  readonly #writing = new Set<number>();
 
   constructor(assignment: Assignment, events: RankEvents) {
     this.rank = assignment.rank;
@@ -85,6 +85,12 @@ export class RankProcess {
     return this.#child.exitCode === null && this.#child.signalCode === null && this.pid !== undefined;
   }
 
+  /** Where in the job it last told to be; null: nowhere yet. */
+  get at(): string | null {
+    const writes = [...this.#writing].map((image) => `image ${String(image + 1)}, write`);
+    return this.#place === undefined && writes.length === 0 ? null : [this.#place ?? [], writes].flat().join('; ');
+  }
+
   /** Has no effect on a process that is gone. */
   kill(signal: 'SIGTERM' | 'SIGKILL'): void {
     if (this.alive) this.#child.kill(signal);
@@ -101,7 +107,8 @@ export class RankProcess {
         this.stalledMs = 0;
         break;
       case 'event':
-        this.at = placeOf(message.event) ?? this.at;
+        this.#place = placeOf(message.event) ?? this.#place;
+        this.#follow(message.event);
         if (isOwn(message.event, this.rank)) this.stalledMs = 0;
         break;
       case 'sample':
@@ -121,6 +128,13 @@ export class RankProcess {
         break;
     }
     this.#events.message(this.rank, message);
+  }
+
+  /** Images are written beside the making of the next one. */
+  #follow(event: PipelineEvent): void {
+    if (!('stage' in event) || event.stage !== 'write') return;
+    if (event.type === 'stage-started') this.#writing.add(event.image);
+    else this.#writing.delete(event.image);
   }
 
   #said(line: string): void {
@@ -161,7 +175,7 @@ function placeOf(event: PipelineEvent): string | undefined {
   const image = 'image' in event ? `image ${String(event.image + 1)}` : '';
   switch (event.type) {
     case 'stage-started':
-      return `${image}, ${event.stage}`;
+      return event.stage === 'write' ? undefined : `${image}, ${event.stage}`;
     case 'step':
       return `${image}, after step ${String(event.step)} of ${String(event.steps)}`;
     case 'stage-ended':

@@ -1,12 +1,12 @@
 /**
  * A run's trace in the format that chrome://tracing and Perfetto read (Trace Event Format, JSON object form): each rank a process, with a
- * row for the pipeline, one for what it computes, and its exchanges beside each other, from sent to arrived.
+ * row for the pipeline, one for what it computes, its exchanges beside each other, from sent to arrived, and the images it writes.
  */
 import { open, type FileHandle } from 'node:fs/promises';
 import { SdxlError } from '../errors/index.js';
 
-/** What a span is part of. On `pipeline` and on `compute` spans nest; on `exchange` they overlap as they like. */
-export type TraceTrack = 'pipeline' | 'compute' | 'exchange';
+/** What a span is part of. On `pipeline` and on `compute` spans nest; on the others they overlap as they like. */
+export type TraceTrack = 'pipeline' | 'compute' | 'exchange' | 'write';
 
 export interface TraceSpan {
   readonly track: TraceTrack;
@@ -17,14 +17,14 @@ export interface TraceSpan {
   readonly details?: Readonly<Record<string, string | number>>;
 }
 
-const threads = { pipeline: 1, compute: 2, exchange: 3 } as const satisfies Record<TraceTrack, number>;
+const threads = { pipeline: 1, compute: 2, exchange: 3, write: 4 } as const satisfies Record<TraceTrack, number>;
 
 export class TraceFile {
   readonly #path: string;
   readonly #file: FileHandle;
   readonly #origin: number;
   readonly #ranks = new Set<number>();
-  #exchanges = 0;
+  #overlapping = 0;
   #isFirst = true;
   #written: Promise<void> = Promise.resolve();
 
@@ -78,8 +78,9 @@ export class TraceFile {
     const common = { name, cat: track, pid: rank, tid: threads[track] };
     const args = details === undefined ? {} : { args: details };
     // Both ends are rounded alike, so that what nests goes on nesting.
-    if (track !== 'exchange') return [{ ...common, ph: 'X', ts: at(start), dur: Math.round((at(end) - at(start)) * 10) / 10, ...args }];
-    const id = String(this.#exchanges++);
+    if (track === 'pipeline' || track === 'compute')
+      return [{ ...common, ph: 'X', ts: at(start), dur: Math.round((at(end) - at(start)) * 10) / 10, ...args }];
+    const id = String(this.#overlapping++);
     return [
       { ...common, ph: 'b', id, ts: at(start), ...args },
       { ...common, ph: 'e', id, ts: at(end) },

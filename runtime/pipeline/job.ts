@@ -6,6 +6,7 @@ import { packageVersion } from '../package-root.js';
 import { placeInGang, printMesh, worldSize, type JobMesh } from '../parallel/index.js';
 import type { PipelineObserver } from './events.js';
 import { ImageQueue } from './image-queue.js';
+import { ImageWrites } from './image-writes.js';
 import type { Model } from './model.js';
 import type { GeneratedImage, Pipeline } from './pipeline.js';
 import { imagePath, requestOf, type ImageRequest, type JobRequest } from './request.js';
@@ -27,8 +28,8 @@ export interface JobOptions {
 }
 
 /**
- * Makes every image of the job; all ranks call it alike. Each replica of the mesh makes one at a time, and its first rank writes it. An image
- * exists whole or not at all when this rejects.
+ * Makes every image of the job; all ranks call it alike. Each replica of the mesh makes one at a time, and its first rank writes it while the
+ * next one is made. An image exists whole or not at all when this rejects.
  */
 export async function runJob(pipeline: Pipeline, job: JobRequest, options: JobOptions): Promise<void> {
   const { communicator, mesh, observer, signal } = options;
@@ -80,26 +81,36 @@ async function fill(queue: ImageQueue, job: JobRequest, options: JobOptions): Pr
 
 /** This rank's part in the images of its replica. */
 async function makeImages(pipeline: Pipeline, job: JobRequest, turns: Turns, options: JobOptions): Promise<void> {
-  const { communicator, mesh, observer, signal } = options;
-  const writes = placeInGang(mesh, communicator.rank).rank === 0;
-  for (let image = await turns.next(); image !== undefined; image = await turns.next()) {
-    const request = requestOf(job, image);
-    const path = imagePath(job, image);
-    const started = performance.now();
-    const generated = await pipeline.generate(request, {
-      image,
-      observer: (event) => {
-        turns.reportEvent(event);
-      },
-      ...(signal === undefined ? {} : { signal }),
-    });
-    if (!writes) continue;
-    const write = await writeOne(path, request, generated, image, options);
-    const [seconds, stages] = [(performance.now() - started) / 1000, { ...generated.stages, write }];
-    if (communicator.rank === 0) {
-      observer({ type: 'image', image, seed: String(request.seed), path, rank: 0, skipped: false, seconds, stages });
+  const { communicator, mesh, observer } = options;
+  const isLeader = placeInGang(mesh, communicator.rank).rank === 0;
+  const writes = new ImageWrites(options.signal);
+  const { signal } = writes;
+  try {
+    for (let image = await turns.next(writes); image !== undefined; image = await turns.next(writes)) {
+      const request = requestOf(job, image);
+      const started = performance.now();
+      const generated = await pipeline.generate(request, {
+        image,
+        observer: (event) => {
+          turns.reportEvent(event);
+        },
+        signal,
+      });
+      if (!isLeader) continue;
+      const [number, path] = [image, imagePath(job, image)];
+      writes.begin(async () => {
+        const write = await writeOne(path, request, generated, number, { ...options, signal });
+        const [seconds, stages] = [(performance.now() - started) / 1000, { ...generated.stages, write }];
+        if (communicator.rank === 0) {
+          observer({ type: 'image', image: number, seed: String(request.seed), path, rank: 0, skipped: false, seconds, stages });
+        }
+        turns.report({ kind: 'done', image: number, seconds, stages });
+      });
+      await writes.atMost(1);
     }
-    turns.report({ kind: 'done', image, seconds, stages });
+    await writes.atMost(0);
+  } catch (error) {
+    throw await writes.giveUp(error);
   }
 }
 

@@ -9,11 +9,12 @@ import type { Communicator } from '../collectives/communicator.js';
 import type { Replica } from '../parallel/index.js';
 import type { PipelineEvent, PipelineObserver, Stage } from './events.js';
 import type { ImageQueue } from './image-queue.js';
+import type { ImageWrites } from './image-writes.js';
 
 /** What a leader tells rank 0. */
 export type Report =
-  /** It takes an image, or waits for one. */
-  | { readonly kind: 'ready' }
+  /** It takes an image, or waits for one: not, if it still writes one that may be all that others wait for. */
+  | { readonly kind: 'ready'; readonly writing: boolean }
   | { readonly kind: 'step'; readonly image: number; readonly step: number; readonly steps: number }
   /** It has got on by less than a step. */
   | { readonly kind: 'working' }
@@ -53,13 +54,13 @@ export class Turns {
     this.#queue = queue;
   }
 
-  /** The replica's next image, the same for all its members; undefined: every image of the job is made. */
-  async next(): Promise<number | undefined> {
+  /** The replica's next image, the same for all its members; undefined: every image of the job is made. `writes` are this rank's. */
+  async next(writes: ImageWrites): Promise<number | undefined> {
     const { replica, observer } = this.#options;
     const [leader = 0, ...members] = replica.members;
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure.reason;
-      const turn = replica.rank === 0 ? await this.#ask() : await this.#hear(leader);
+      const turn = replica.rank === 0 ? await this.#ask(writes.busy) : await this.#hear(leader);
       if (replica.rank === 0) await this.#tell(members, turn);
       switch (turn.kind) {
         case 'image':
@@ -67,6 +68,7 @@ export class Turns {
         case 'over':
           return undefined;
         case 'wait':
+          await writes.atMost(0);
           observer({ type: 'waiting' });
       }
     }
@@ -93,9 +95,9 @@ export class Turns {
     if (event.type === 'stage-ended') this.report({ kind: 'working' });
   }
 
-  async #ask(): Promise<Turn> {
-    if (this.#queue !== undefined) return await takeTurn(this.#queue, this.#options.signal);
-    this.report({ kind: 'ready' });
+  async #ask(writing: boolean): Promise<Turn> {
+    if (this.#queue !== undefined) return await takeTurn(this.#queue, writing, this.#options.signal);
+    this.report({ kind: 'ready', writing });
     return await this.#hear(0);
   }
 
@@ -126,7 +128,7 @@ export async function serveLeader(
     const report = parse(part) as Report;
     switch (report.kind) {
       case 'ready': {
-        const turn = await takeTurn(queue, signal);
+        const turn = await takeTurn(queue, report.writing, signal);
         await tellTurn(communicator, [leader], turn, signal);
         if (turn.kind === 'over') return;
         break;
@@ -145,10 +147,12 @@ export async function serveLeader(
   }
 }
 
-async function takeTurn(queue: ImageQueue, signal: AbortSignal | undefined): Promise<Turn> {
+/** Whoever still writes is answered at once: it has to tell of that before it can be known that all is made. */
+async function takeTurn(queue: ImageQueue, writing: boolean, signal: AbortSignal | undefined): Promise<Turn> {
   const image = queue.take();
   if (image !== undefined) return { kind: 'image', image };
   if (queue.isOver()) return { kind: 'over' };
+  if (writing) return { kind: 'wait' };
   await queue.stirred(signal);
   return queue.isOver() ? { kind: 'over' } : { kind: 'wait' };
 }

@@ -90,7 +90,7 @@ describe('sdxl run --trace', () => {
     for (const trace of traces) {
       assertNested(trace.pipeline);
       assertNested(trace.compute);
-      const pipeline = trace.pipeline.map(({ name }) => name).filter((name) => name !== 'write');
+      const pipeline = trace.pipeline.map(({ name }) => name);
       assert.deepEqual(pipeline, [
         'encode',
         'denoise',
@@ -128,6 +128,29 @@ describe('sdxl run --trace', () => {
       const peer = theirs[index] ?? assert.fail();
       assert.ok(exchange.end > peer.start && peer.end > exchange.start, exchange.name);
     });
+  });
+
+  it('shows that an image is written while the next one is made', async () => {
+    await using workspace = await Workspace.open();
+    const args = [...smallJob(model, '--num-images', '3'), '--trace', 'trace.json'];
+    const { code, stderr } = await sdxl(args, { cwd: workspace.path, env: { SDXL_CACHE_DIR: workspace.file('cache') } });
+    assert.equal(code, 0, stderr);
+    const { traceEvents } = JSON.parse(await readFile(workspace.file('trace.json'), 'utf8')) as { traceEvents: TraceEvent[] };
+    const writes = traceEvents.filter(({ name }) => name === 'write');
+    const ends = writes.filter(({ ph }) => ph === 'e');
+    const begins = writes.filter(({ ph }) => ph === 'b');
+    assert.deepEqual([begins.length, ends.length], [3, 3]);
+    const encodes = inOrder(
+      traceEvents
+        .filter(({ name, ph }) => name === 'encode' && ph === 'X')
+        .map(({ name, ts, dur }) => ({ name, start: ts, end: ts + dur })),
+    );
+    for (const image of [0, 1]) {
+      const { id } = begins.find(({ args: own }) => own?.['image'] === image) ?? assert.fail();
+      const { ts } = ends.find((end) => end.id === id) ?? assert.fail();
+      const next = encodes[image + 1] ?? assert.fail();
+      assert.ok(next.start < ts, `image ${String(image + 1)} begins ${String(next.start - ts)} µs after image ${String(image)} is written`);
+    }
   });
 
   it('refuses a file that cannot be written before anything starts', async () => {

@@ -82,6 +82,15 @@ export class ObjectStorage implements AsyncDisposable {
     this.#address = line;
   }
 
+  /** Until it is thawed, it takes connections and answers nobody. */
+  freeze(): void {
+    this.#child?.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#child?.kill('SIGCONT');
+  }
+
   /** Without a farewell. */
   async stop(): Promise<void> {
     if (this.#child === undefined) return;
