@@ -1039,6 +1039,13 @@ export const sdxlJobSchema: StructuralSchema = {
               type: 'string',
               maxLength: 4096,
               pattern: '^([^\\x00-\\x1f\\x7f]*/)?[^/\\x00-\\x1f\\x7f]+\\.png$',
+              'x-kubernetes-validations': [
+                {
+                  rule: '!self.contains("://")',
+                  message:
+                    'an address is no path of a file: for object storage give s3 with bucket and prefix, on the command line --output s3://bucket/prefix/name.png',
+                },
+              ],
               default: 'output.png',
               description:
                 'PNG file the image is written to, whole or not at all, with a JSON file of its parameters and latencies beside it. With numImages above 1 image i goes to `<name>-<i>.png`, i from 0. A relative path is resolved against the working directory, as that of the model; in a cluster, against the root of the claim; with s3, below its prefix.',

@@ -54,6 +54,12 @@ export function once(text: string, previous: string | undefined): string {
   return text;
 }
 
+/** A directory, not the empty text that a variable which is not set leaves: it would mean the working directory. */
+export function directory(text: string): string {
+  if (text === '') throw new InvalidArgumentError('a directory is expected.');
+  return text;
+}
+
 /** `name=value`, gathered: true, false and integers are such, anything else is text. */
 export function field(
   text: string,

@@ -34,7 +34,8 @@ export async function runProgram(context: Context, args: readonly string[]): Pro
     if (!(error instanceof CommanderError)) throw error;
     // Help and version were shown: that is what was asked for.
     if (error.exitCode === 0 || (error.code === 'commander.help' && args.length === 0)) return;
-    const message = error.message.replace(/^error: /u, '');
+    // Its own words for help on a command that is not there are no message.
+    const message = error.code === 'commander.help' ? `unknown command '${args.at(-1) ?? ''}'` : error.message.replace(/^error: /u, '');
     throw new SdxlError('USAGE', `${message}; see sdxl --help`, { fields: { code: error.code } });
   }
 }

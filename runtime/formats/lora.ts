@@ -77,11 +77,12 @@ function spellings({ unet, textEncoder, textEncoder2, unetConfig }: LoraTargets)
   for (const { component, derived, kohya } of encoders) {
     for (const module of modulesOf(derived)) {
       const target = { component, derived, module };
-      // Newer transformers leave the first part out.
+      // Newer transformers leave the first part out: of the model's names, of the adapter's, or of both.
       const long = /^(text_model|text_projection)/.test(module) ? module : `text_model.${module}`;
+      const short = long.replace(/^text_model\./, '');
       const older = long.replace(/self_attn\.(q|k|v|out)_proj$/, 'self_attn.to_$1');
-      for (const spelled of [module, long, older]) add(`${component}.${spelled}`, target);
-      for (const prefix of kohya) add(`${prefix}_${flat(long)}`, target);
+      for (const spelled of [short, long, older]) add(`${component}.${spelled}`, target);
+      for (const prefix of kohya) for (const spelled of [short, long]) add(`${prefix}_${flat(spelled)}`, target);
     }
   }
   return (spelled) => table.get(spelled);

@@ -79,11 +79,14 @@ function publishedConfig(file: keyof typeof sdxlBaseConfigs): { readonly json: J
 async function readConfig(directory: string, file: string): Promise<{ readonly json: JsonObject; readonly content: Buffer }> {
   const path = join(directory, file);
   const content = await readFile(path).catch((cause: unknown) => {
-    throw new SdxlError(
-      'MODEL_NOT_FOUND',
-      `${directory} is not an SDXL model in diffusers layout: ${file} can't be read (${cause instanceof Error ? cause.message : String(cause)})`,
-      { fields: { directory, file }, cause },
-    );
+    const isFile = cause instanceof Error && 'code' in cause && cause.code === 'ENOTDIR';
+    const problem = isFile
+      ? 'it is a file, and of files .safetensors checkpoints alone are read; convert pickled ones'
+      : `${file} can't be read (${cause instanceof Error ? cause.message : String(cause)})`;
+    throw new SdxlError('MODEL_NOT_FOUND', `${directory} is not an SDXL model in diffusers layout: ${problem}`, {
+      fields: { directory, file },
+      cause,
+    });
   });
   try {
     const text = content.toString('utf8');

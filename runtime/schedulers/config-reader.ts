@@ -96,10 +96,10 @@ export class ConfigReader {
     return typeof value === 'boolean' ? value : this.#refuse(key, value, 'true or false');
   }
 
-  /** A switch that may only be off; `standard` is what its absence means. */
-  off(key: string, standard = false): void {
+  /** A switch that may only be off, perhaps for the reason of another field; `standard` is what its absence means. */
+  off(key: string, { standard = false, because = '' }: { readonly standard?: boolean; readonly because?: string } = {}): void {
     const given = this.#get(key);
-    if ((given ?? standard) !== false) this.#refuse(key, given ?? `absent, which means ${String(standard)}`, 'false');
+    if ((given ?? standard) !== false) this.#refuse(key, given ?? `absent, which means ${String(standard)}`, `false${because}`);
   }
 
   /** A switch that may only be on, which its absence means too. */

@@ -12,7 +12,7 @@ const className = 'DDIMScheduler';
 
 /** Defaults are those of diffusers, so that a configuration must say itself that samples are not clipped. */
 export function openDdim(reader: ConfigReader): Scheduler {
-  reader.off('clip_sample', true);
+  reader.off('clip_sample', { standard: true });
   reader.off('thresholding');
   const config = readSamplerConfig(reader, { timestepSpacing: 'leading' });
   const alphas = alphasCumprod(config);

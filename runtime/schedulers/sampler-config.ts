@@ -41,7 +41,7 @@ export function readSigmaSpacing(reader: ConfigReader): SigmaSpacing | undefined
   reader.off('use_beta_sigmas');
   const karras = reader.boolean('use_karras_sigmas', false);
   // diffusers refuses both as well.
-  if (karras) reader.off('use_exponential_sigmas');
+  if (karras) reader.off('use_exponential_sigmas', { because: ", for noise levels are Karras' already" });
   if (karras) return 'karras';
   return reader.boolean('use_exponential_sigmas', false) ? 'exponential' : undefined;
 }

@@ -41,7 +41,7 @@ export class SafetensorsFile implements AsyncDisposable {
       realPath = await realpath(path);
       handle = await open(realPath, 'r');
     } catch (cause) {
-      throw new SdxlError('MODEL_NOT_FOUND', `${path} can't be opened (${errorCode(cause)}): check the model's directory`, {
+      throw new SdxlError('MODEL_NOT_FOUND', `${path} can't be opened (${errorCode(cause)}): check its path`, {
         fields: { file: path },
         cause,
       });

@@ -148,6 +148,42 @@ const refusals: readonly {
     says: /error JOB_INVALID: --output: "x\.jpg" must end in \.png, in lower case/u,
   },
   {
+    name: 'an output at an address other than S3',
+    args: smallJob(model, '--output', 'https://example.com/x.png'),
+    code: 2,
+    says: /error JOB_INVALID: --output: an address is no path of a file/u,
+  },
+  {
+    name: 'a cache directory whose variable is not set',
+    args: smallJob(model, '--cache-dir', ''),
+    code: 2,
+    says: /error USAGE: .*--cache-dir.* a directory is expected/u,
+  },
+  {
+    name: 'an adapter that is not there',
+    args: smallJob(model, '--lora', 'absent.safetensors'),
+    code: 2,
+    says: /error MODEL_NOT_FOUND: absent\.safetensors can't be opened \(ENOENT\): check its path/u,
+  },
+  {
+    name: 'a model that is a file of another kind',
+    args: smallJob(packageFile('package.json')),
+    code: 2,
+    says: /error MODEL_NOT_FOUND: .*it is a file, and of files \.safetensors checkpoints alone are read/u,
+  },
+  {
+    name: 'noise levels of two kinds',
+    args: smallJob(model, '--scheduler-option', 'useKarrasSigmas=true', '--scheduler-option', 'useExponentialSigmas=true'),
+    code: 2,
+    says: /useExponentialSigmas is true; .* supports: false, for noise levels are Karras' already/u,
+  },
+  {
+    name: 'help on a command that is not there',
+    args: ['help', 'absent'],
+    code: 2,
+    says: /error USAGE: unknown command 'absent'; see sdxl --help/u,
+  },
+  {
     name: 'two files',
     args: ['run', '-f', 'a.yaml', '-f', 'b.json'],
     code: 2,

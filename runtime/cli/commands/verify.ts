@@ -7,7 +7,7 @@ import { compareStages, diagnose, firstDifference, readReference, type StageComp
 import type { Context } from '../context.js';
 import { readJobFile } from '../job-file.js';
 import { addBackendOption, addImageOptions, addModelOption, addSizeOptions, jobFromOptions, type JobOptions } from '../job-options.js';
-import { once } from '../numbers.js';
+import { directory, once } from '../numbers.js';
 import { examples } from '../options.js';
 import { table } from '../table.js';
 
@@ -31,7 +31,11 @@ export function addVerifyCommand(program: Command, context: Context): void {
     .option('--reference <file>', 'what diffusers made: .png, .npy, .npz or .safetensors', once)
     .option('--image <file>', 'compare this finished image and make none', once)
     .option('--json', 'print the result as JSON')
-    .option('--cache-dir <dir>', 'where engines and digests are kept (default: SDXL_CACHE_DIR, or sdxl-operator in the user’s cache)');
+    .option(
+      '--cache-dir <dir>',
+      'where engines and digests are kept (default: SDXL_CACHE_DIR, or sdxl-operator in the user’s cache)',
+      directory,
+    );
   addModelOption(command);
   addSizeOptions(command);
   addImageOptions(command);

@@ -433,6 +433,12 @@ export const invalidJobs: readonly InvalidJob[] = [
     'output.path',
     '".png" must end in .png, in lower case, with a name before it',
   ),
+  rule(
+    'an output that is an address',
+    { output: { path: 's3://pictures/output.png' } },
+    'output.path',
+    'for object storage give s3 with bucket',
+  ),
   schema('an output that is a text', { output: 'output.png' }, 'output', '"output.png" (a string) must be a map of fields'),
   schema('a deadline of 0', { progressDeadlineSeconds: 0 }, 'progressDeadlineSeconds', '0 is out of range, it must be from 1 to 86400'),
   schema(

@@ -89,6 +89,28 @@ describe('a LoRA adapter', () => {
     assert.deepEqual(await change([{ path: await adapter(peft, own), weight: 1 }]), [0.5, 1, 0]);
   });
 
+  it('finds a text encoder by names with text_model and without', async () => {
+    const layer = 'encoder.layers.0.self_attn.q_proj';
+    const flat = layer.replaceAll('.', '_');
+    const spellings = [
+      [`text_encoder.text_model.${layer}.lora_A.weight`, `text_encoder.text_model.${layer}.lora_B.weight`],
+      [`text_encoder.${layer}.lora_A.weight`, `text_encoder.${layer}.lora_B.weight`],
+      [`lora_te1_text_model_${flat}.lora_down.weight`, `lora_te1_text_model_${flat}.lora_up.weight`],
+      [`lora_te1_${flat}.lora_down.weight`, `lora_te1_${flat}.lora_up.weight`],
+    ] as const;
+    const name = `text_model.${layer}.weight`;
+    await using plain = await WeightsDirectory.open(`${path}/text_encoder`, { stem: 'model' });
+    const before = (await plain.readFloat32(name)).data[0] ?? 0;
+    for (const [lower, upper] of spellings) {
+      const ones = Array.from({ length: 32 }, () => 1);
+      const file = await adapter([floats(lower, [1, 32], ones), floats(upper, [32, 1], ones)]);
+      await using model = await Model.open({ path, loras: [{ path: file, weight: 1 }] });
+      await model.materialize({ cacheDirectory: workspace.file('cache'), dtype: 'f32' });
+      const merged = (await model.parts.textEncoder.weights.readFloat32(name)).data[0] ?? 0;
+      assert.ok(Math.abs(merged - before - 1) < 1e-5, lower);
+    }
+  });
+
   it('is stored in the type the backend computes in', async () => {
     const file = await adapter(peft);
     const [first = 0, second = 0] = await change([{ path: file, weight: 1 }], 'f16');
