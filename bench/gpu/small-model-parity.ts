@@ -5,12 +5,12 @@
  *     node dist/bench/gpu/small-model-parity.js --make-reference DIR              # ONNX, one rank
  *     node dist/bench/gpu/small-model-parity.js --against DIR [--backend Cuda] [-n 1] [--cfg-degree 1] [--limit 40]
  *
- * Engines are kept in `--cache DIR` where given. With `--mode CorrectedAsyncGn -n 2` (and `--warmup-steps 2`) images and references are displaced, both on so many ranks.
+ * With `--keep` references that are there are not made again. Engines are kept in `--cache DIR` where given. With `--mode CorrectedAsyncGn -n 2` (and `--warmup-steps 2`) images and references are displaced, both on so many ranks.
  *
  * Prints the PSNR of each and the least and median of all; ends with 1 where one is below the limit. Ranks are processes of this
  * machine, rank i on device i; `-n` of them are `--cfg-degree` guidance branches of n / cfg-degree bands each.
  */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -50,6 +50,7 @@ const { values } = parseArgs({
     limit: { type: 'string', default: '40' },
     only: { type: 'string' },
     cache: { type: 'string' },
+    keep: { type: 'boolean', default: false },
     mode: { type: 'string', default: 'Synchronous' },
     'warmup-steps': { type: 'string', default: '2' },
     rank: { type: 'string' },
@@ -89,6 +90,14 @@ function requests(): ReadonlyMap<string, ImageRequest> {
   add('512x512 a sheep in a meadow', { prompt: 'a sheep in a meadow', height: 512, width: 512 });
   add('256x256 with a negative prompt', { prompt: 'a red apple on a table', negativePrompt: 'green, blurry' });
   add('256x256 without guidance', { prompt: 'a whale in the sea', guidanceScale: 1 });
+  const words = (count: number): string =>
+    Array.from({ length: count }, (_, index) => ['a red fox', 'snow', 'a (blue:1.2) bird', 'trees'][index % 4]).join(', ');
+  add('256x256 154 tokens', { prompt: words(40), promptSyntax: 'Weighted' });
+  add('256x256 231 tokens', { prompt: words(64), promptSyntax: 'Weighted', negativePrompt: 'blurry' });
+  add('256x256 in 5 steps', { prompt: 'a fox in the snow', numInferenceSteps: 5 });
+  add('256x256 in 70 steps', { prompt: 'a fox in the snow', numInferenceSteps: 70 });
+  add('256x256 guidance scaled back', { prompt: 'a boat at sea', guidanceRescale: 0.7 });
+  add('320x288 a goat on a hill', { prompt: 'a goat on a hill', height: 320, width: 288 });
   // At guidance 5 LCM diverges under the least noise: it was made for none.
   for (const [className, guidanceScale] of [
     ['EulerAncestralDiscreteScheduler', 5],
@@ -124,7 +133,9 @@ async function main(): Promise<number> {
   if (made !== undefined) {
     await mkdir(made, { recursive: true });
     const mesh = patches === undefined ? { cfg: 1, patch: 1 } : { cfg, patch };
-    await generate({ backend: 'Onnx', ...mesh, folder: made, pack: true, wanted: names, patches });
+    const there = values.keep ? await readdir(made) : [];
+    const missing = names.filter((name) => !there.includes(fileOf(name)));
+    if (missing.length > 0) await generate({ backend: 'Onnx', ...mesh, folder: made, pack: true, wanted: missing, patches });
     return 0;
   }
   const reference = against ?? '';

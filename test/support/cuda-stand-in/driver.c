@@ -78,7 +78,7 @@ static void *allocate(size_t bytes) {
   if (posix_memalign((void **)&data, 256, bytes) != 0) return NULL;
   /* What no kernel writes looks like numbers, so that an image is neither flat nor without end. */
   uint32_t state = 12345;
-  for (size_t index = 0; bytes <= 4 << 20 && index < bytes / 4; index++) {
+  for (size_t index = 0; bytes <= 16 << 20 && index < bytes / 4; index++) {
     state = state * 1664525u + 1013904223u;
     data[index] = (float)(state >> 8) / (1 << 24) - 0.5f;
   }
