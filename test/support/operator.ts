@@ -8,6 +8,14 @@ import type { ApiClient } from '../../operator/kube/index.js';
 import { packageFile } from '../../runtime/package-root.js';
 import type { Cluster } from './cluster/index.js';
 
+export interface OperatorStart {
+  readonly show?: boolean;
+  readonly args?: readonly string[];
+  readonly server?: string;
+  /** A ServiceAccount's; default: an administrator's. */
+  readonly token?: string;
+}
+
 export class OperatorProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
   #log = '';
@@ -22,9 +30,12 @@ export class OperatorProcess implements AsyncDisposable {
 
   static async start(
     cluster: Cluster,
-    { show = false, args = [], server = cluster.url }: { show?: boolean; args?: readonly string[]; server?: string } = {},
+    { show = false, args = [], server = cluster.url, token }: OperatorStart = {},
   ): Promise<OperatorProcess> {
-    const kubeconfig = await cluster.writeKubeconfig(`operator-${new URL(server).port}`, { server });
+    const kubeconfig = await cluster.writeKubeconfig(`operator-${new URL(server).port}`, {
+      server,
+      ...(token === undefined ? {} : { token }),
+    });
     const addresses = ['--metrics-bind-address', '127.0.0.1:0', '--health-bind-address', '127.0.0.1:0'];
     const all = [packageFile('dist/operator/main.js'), '--kubeconfig', kubeconfig, '--log-format', 'text', ...addresses, ...args];
     return new OperatorProcess(spawn(process.execPath, all, { stdio: ['ignore', 'ignore', 'pipe'] }), show);
