@@ -6,7 +6,7 @@ export function openLog(level: LogLevel, style: 'json' | 'text', stream: NodeJS.
   const text = format.printf((info) => {
     const { level: at, message, timestamp, ...fields } = info as Readonly<Record<string, unknown>>;
     const shown = Object.entries(fields).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
-    return [String(timestamp), String(at).padEnd(5), String(message), ...shown].join(' ');
+    return printable([String(timestamp), String(at).padEnd(5), String(message), ...shown].join(' '));
   });
   const logger = createLogger({
     level,
@@ -18,4 +18,12 @@ export function openLog(level: LogLevel, style: 'json' | 'text', stream: NodeJS.
       logger.log(at, message, fields);
     },
   };
+}
+
+/** Messages hold answers of servers and names of others: what would begin another line or command a terminal is escaped as in JSON. */
+function printable(text: string): string {
+  return text.replaceAll(
+    /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

@@ -3,7 +3,7 @@
  * The command line `sdxl`. Knows how a terminal talks: arguments, progress, tables, signals and exit codes; what is run and how it fails
  * is launch's. This file owns the process: signals become aborts, an error becomes one line on stderr and the catalogue's exit code.
  */
-import { ExitCode, SdxlError, toSdxlError } from '../errors/index.js';
+import { ExitCode, printable, SdxlError, toSdxlError } from '../errors/index.js';
 
 /** What is still open when the command is over may hold the process up no longer than this. */
 const lingerMs = 2_000;
@@ -52,7 +52,7 @@ async function main(args: readonly string[]): Promise<number> {
     const exitCode = error.code === 'CANCELLED' ? (signalled() ?? error.exitCode) : error.exitCode;
     await tellContainer(error, exitCode);
     const stack = verbose || error.code === 'INTERNAL' ? `\n${error.stack ?? ''}` : '';
-    process.stderr.write(`error ${error.code}: ${error.message}${hint(error)}${stack}\n`);
+    process.stderr.write(`${printable(`error ${error.code}: ${error.message}${hint(error)}${stack}`, 'lines')}\n`);
     return exitCode;
   }
 }

@@ -4,6 +4,7 @@
  * A message says what failed, the values seen and what to do. `fields` carries the same facts for logs, the status and the
  * launcher; errors cross worker threads and processes as {@link SerializedError}, never as a string.
  */
+export { printable } from './printable.js';
 
 /**
  * Process exit codes. Everything below 64 must not be retried unchanged; 75 (EX_TEMPFAIL of sysexits.h) may be.

@@ -1,6 +1,7 @@
 /** The log: one winston logger for each process that talks to people, on stderr; results alone go to stdout. */
 import type { Writable } from 'node:stream';
 import { createLogger as createWinston, format, transports, type Logger } from 'winston';
+import { printable } from '../errors/index.js';
 
 export const logLevels = ['error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -42,5 +43,5 @@ function printLine(info: Readonly<Record<string, unknown>>): string {
   const shown = Object.entries(fields).map(
     ([name, value]) => `${name}=${typeof value === 'string' && !/[\s"=]/u.test(value) ? value : JSON.stringify(value)}`,
   );
-  return [String(timestamp), String(level).padEnd(5), String(message), ...shown].join(' ');
+  return printable([String(timestamp), String(level).padEnd(5), String(message), ...shown].join(' '));
 }

@@ -1,6 +1,6 @@
 /** `sdxl fetch`: a model of the Hugging Face Hub or of object storage into a directory, whole or not at all. */
 import type { Command } from 'commander';
-import { SdxlError } from '../../errors/index.js';
+import { printable, SdxlError } from '../../errors/index.js';
 import { formatBytes } from '../../launch/index.js';
 import { BucketModel, fetchModel, HubModel, parseObjectUri, type RemoteModel } from '../../storage/index.js';
 import type { Context } from '../context.js';
@@ -71,7 +71,7 @@ async function run({ stderr, stdout, stop }: Context, { output, retryFor }: Opti
     const fetched = await fetchModel(model, output, {
       patience: {
         deadlineMs: retryFor * 1000,
-        onRetry: (error, waitMs) => stderr.write(`tried again in ${(waitMs / 1000).toFixed(1)} s: ${error.message}\n`),
+        onRetry: (error, waitMs) => stderr.write(printable(`tried again in ${(waitMs / 1000).toFixed(1)} s: ${error.message}`) + '\n'),
       },
       signal: stop,
       file: ({ path, sizeBytes }, presentBytes) => {

@@ -89,7 +89,7 @@ test('health tells why not; other methods are refused; closing twice is fine', a
 });
 
 test('log lines carry job and fields, as text or JSON', () => {
-  const written = (format: 'text' | 'json'): string => {
+  const written = (format: 'text' | 'json', hostile?: string): string => {
     let text = '';
     const stream = new Writable({
       write: (chunk: Buffer, _encoding, done) => {
@@ -100,8 +100,16 @@ test('log lines carry job and fields, as text or JSON', () => {
     const log = createLog({ level: 'info', format, stream, fields: { job: 'j' } });
     log.log('debug', 'unheard');
     log.log('warn', 'a message', { rank: 1, path: '/with space' });
+    if (hostile !== undefined) log.log('warn', hostile, { path: hostile });
     return text;
   };
+  // Another line, a color, a cursor, a direction of writing: none leaves the log as it came.
+  const lines = written('text', 'a\nb\u001b[31mc\u009b2Jd\u202ee').split('\n');
+  assert.equal(lines.length, 3);
+  assert.match(
+    lines[1] ?? '',
+    /^\d{4}-\S+Z warn {2}a\\nb\\u001b\[31mc\\u009b2Jd\\u202ee job=j path="a\\nb\\u001b\[31mc\\u009b2Jd\\u202ee"$/u,
+  );
   assert.match(written('text'), /^\d{4}-\S+Z warn {2}a message job=j rank=1 path="\/with space"\n$/u);
   const { timestamp, ...fields } = JSON.parse(written('json')) as Record<string, unknown>;
   assert.equal(typeof timestamp, 'string');
