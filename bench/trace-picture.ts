@@ -74,7 +74,7 @@ function spansOf(rank: number, thread: number): Span[] {
 }
 
 function flights(rank: number): Span[] {
-  const own = events.filter(({ pid }) => pid === rank);
+  const own = events.filter(({ pid, tid }) => pid === rank && tid === 3);
   const ends = new Map(own.filter(({ ph }) => ph === 'e').map(({ id, ts }) => [id, ts]));
   return own.filter(({ ph }) => ph === 'b').map(({ name, id, ts }) => ({ name, start: ts, end: ends.get(id) ?? ts }));
 }

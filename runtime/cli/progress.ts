@@ -94,7 +94,7 @@ class ProgressBar implements Progress {
       stream: options.stream,
       hideCursor: true,
       clearOnComplete: true,
-      barsize: 30,
+      barsize: barSize(options.stream.columns),
       fps: 10,
     });
   }
@@ -131,6 +131,12 @@ class ProgressBar implements Progress {
     this.#active = true;
     this.#bar.start(this.#progress.steps, 0, payload);
   }
+}
+
+/** What is left beside the words and numbers, of which the numbers count more. */
+function barSize(columns: number): number {
+  // Where nobody knows the width it is told as 0.
+  return Math.min(30, Math.max(4, (columns || 80) - 56));
 }
 
 function seconds(value: number): string {

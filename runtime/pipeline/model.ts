@@ -15,7 +15,7 @@ import {
 import { unetUnit, vaeScaleFactor, type ClipTextConfig, type UnetConfig, type VaeConfig } from '../models/index.js';
 import type { Scheduler, SchedulerChoice } from '../schedulers/index.js';
 import { ClipTokenizer } from '../tokenizer/index.js';
-import { componentVariants, fileDigest, SafetensorsFile, WeightsDirectory, type WeightsStem } from '../weights/index.js';
+import { componentVariants, fileDigest, SafetensorsFile, vanished, WeightsDirectory, type WeightsStem } from '../weights/index.js';
 import { readModelConfigs, type ModelConfigs } from './model-configs.js';
 import { isSingleFile, type ModelSource } from './model-source.js';
 
@@ -231,10 +231,10 @@ async function digestFiles(folder: string): Promise<string> {
   const digest = createHash('sha256');
   const names = await readdir(folder).catch(() => []);
   for (const name of names.filter((file) => /\.(json|txt)$/.test(file)).sort()) {
-    digest
-      .update(`${name}\0`)
-      .update(await readFile(join(folder, name)))
-      .update('\0');
+    const content = await readFile(join(folder, name)).catch((cause: unknown) => {
+      throw vanished(join(folder, name), cause);
+    });
+    digest.update(`${name}\0`).update(content).update('\0');
   }
   return digest.digest('hex');
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { SafetensorsFile } from './safetensors-file.js';
 import { parseShardIndex } from './shard-index.js';
-import { errorCode, weightsError } from './weights-error.js';
+import { errorCode, vanished, weightsError } from './weights-error.js';
 
 /** File name without extension: diffusers models use the first, transformers models the second. */
 export type WeightsStem = 'diffusion_pytorch_model' | 'model';
@@ -72,7 +72,10 @@ function variantOf(name: string, stem: WeightsStem): string | undefined {
 
 async function openShards(directory: string, index: string, names: readonly string[]): Promise<ComponentFiles> {
   const indexPath = join(directory, index);
-  const weightMap = parseShardIndex(indexPath, await readFile(indexPath));
+  const content = await readFile(indexPath).catch((cause: unknown) => {
+    throw vanished(indexPath, cause);
+  });
+  const weightMap = parseShardIndex(indexPath, content);
   const shardNames = [...new Set(weightMap.values())].sort();
   const missing = shardNames.filter((name) => !names.includes(name));
   if (missing.length > 0) {

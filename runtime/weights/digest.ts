@@ -8,7 +8,7 @@ import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ensureDirectory } from '../files/index.js';
-import { damagedFileAdvice, weightsError } from './weights-error.js';
+import { damagedFileAdvice, vanished, weightsError } from './weights-error.js';
 
 export interface DigestOptions {
   /** The engine cache directory; digests lie in its folder `digests`. */
@@ -27,7 +27,7 @@ interface Identity {
   readonly mtimeNs: string;
 }
 
-/** Hex sha256 of the file's bytes. @throws SdxlError WEIGHTS_INVALID where the file keeps changing while it is read. */
+/** Hex sha256 of the file's bytes. @throws SdxlError WEIGHTS_INVALID where the file keeps changing while it is read, MODEL_NOT_FOUND where it goes. */
 export async function fileDigest(realPath: string, options: DigestOptions): Promise<string> {
   const folder = join(options.cacheDirectory, 'digests');
   const record = join(folder, `${createHash('sha256').update(realPath).digest('hex')}.json`);
@@ -63,12 +63,19 @@ export function combineDigests(digests: readonly string[]): string {
 async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   const stream = createReadStream(path, { highWaterMark: 4 << 20, ...(signal === undefined ? {} : { signal }) });
-  for await (const chunk of stream) hash.update(chunk as Uint8Array);
+  try {
+    for await (const chunk of stream) hash.update(chunk as Uint8Array);
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw vanished(path, cause);
+  }
   return hash.digest('hex');
 }
 
 async function identify(path: string): Promise<Identity> {
-  const { ino, size, mtimeNs } = await stat(path, { bigint: true });
+  const { ino, size, mtimeNs } = await stat(path, { bigint: true }).catch((cause: unknown) => {
+    throw vanished(path, cause);
+  });
   return { path, inode: ino.toString(), size: size.toString(), mtimeNs: mtimeNs.toString() };
 }
 

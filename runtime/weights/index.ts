@@ -7,5 +7,5 @@ export { SafetensorsFile } from './safetensors-file.js';
 export { type SafetensorsDType, type TensorEntry } from './safetensors-header.js';
 export { componentVariants, type WeightsStem } from './component-files.js';
 export { tensorDType, WeightsDirectory, type WeightEntry, type WeightView } from './weights-directory.js';
-export { describeShape, weightsError } from './weights-error.js';
+export { describeShape, vanished, weightsError } from './weights-error.js';
 export { writeSafetensors, type TensorToWrite } from './write-safetensors.js';

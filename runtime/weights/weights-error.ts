@@ -22,6 +22,12 @@ export function weightsError(problem: WeightsProblem): SdxlError {
   });
 }
 
+/** A file that was there when the model was looked at, and now is not. */
+export function vanished(file: string, cause: unknown): SdxlError {
+  const message = `${file} can't be read any more (${errorCode(cause)}): it was there before; leave the model where it is until it is loaded`;
+  return new SdxlError('MODEL_NOT_FOUND', message, { fields: { file }, cause });
+}
+
 export function describeShape(shape: readonly number[]): string {
   return `[${shape.join(', ')}]`;
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -175,6 +176,22 @@ test('a digest is that of the content, is remembered, and is renewed when the fi
   await utimes(path, mtime, new Date(mtime.getTime() + 5000));
   assert.equal(await fileDigest(path, options), second);
   assert.equal(hashed, 3);
+});
+
+test('a file that is gone by the time it is read is no defect of the program', async () => {
+  const cacheDirectory = await newFolder();
+  const path = join(await newFolder(), single);
+  await writeSafetensors(path, [value('a', 1)]);
+  await rm(path);
+  await assert.rejects(
+    fileDigest(path, { cacheDirectory }),
+    failure('MODEL_NOT_FOUND', /can't be read any more \(ENOENT\).*leave the model/),
+  );
+  await writeSafetensors(path, [value('a', 1)]);
+  const onHash = (): void => {
+    rmSync(path);
+  };
+  await assert.rejects(fileDigest(path, { cacheDirectory, onHash }), failure('MODEL_NOT_FOUND', /ENOENT/));
 });
 
 test('each part of the identity counts, and a damaged record counts as none', async () => {
