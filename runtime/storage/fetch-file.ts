@@ -66,6 +66,11 @@ async function receive(
     const counted = async function* (): AsyncGenerator<Uint8Array> {
       for await (const chunk of chunks) {
         written += chunk.length;
+        if (written > file.sizeBytes) {
+          // Else one that never ends would fill the disk.
+          const message = `${model.name} was not fetched: ${file.path} goes on after the ${String(file.sizeBytes)} bytes that were announced`;
+          throw new SdxlError('ADDRESS_UNAVAILABLE', message, { fields: { path: file.path } });
+        }
         timer.refresh();
         // A server that can't begin in the middle repeats what is there already.
         if (written > offset) progressed();

@@ -51,7 +51,8 @@ export class HubModel implements RemoteModel {
   async read(file: RemoteFile, offset: number, signal: AbortSignal): ReturnType<RemoteModel['read']> {
     const { repo, endpoint } = this.#place;
     const range: Record<string, string> = offset === 0 ? {} : { range: `bytes=${String(offset)}-` };
-    const { body, status } = await this.#request(`${endpoint}/${repo}/resolve/${this.#revision}/${file.path}`, range, signal);
+    const path = file.path.split('/').map(encodeURIComponent).join('/');
+    const { body, status } = await this.#request(`${endpoint}/${repo}/resolve/${this.#revision}/${path}`, range, signal);
     return { start: status === 206 ? offset : 0, chunks: body ?? emptyBody() };
   }
 

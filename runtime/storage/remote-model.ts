@@ -36,7 +36,10 @@ export class TransferInterrupted extends Error {
   override readonly name = 'TransferInterrupted';
 }
 
-/** What a diffusers directory consists of; checkpoints at the root are the same weights once more. */
+/**
+ * What a diffusers directory consists of; checkpoints at the root are the same weights once more. No name begins with a dot: a listing is somebody
+ * else's, and `..` leads out of the model.
+ */
 export function isModelFile(path: string): boolean {
-  return /^(?:model_index\.json|[^/]+\/[^/]+\.(?:json|txt|safetensors))$/u.test(path);
+  return /^(?:model_index\.json|[^./\\\p{Cc}][^/\\\p{Cc}]*\/[^./\\\p{Cc}][^/\\\p{Cc}]*\.(?:json|txt|safetensors))$/u.test(path);
 }

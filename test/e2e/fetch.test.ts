@@ -10,11 +10,16 @@ import { sdxl, Workspace } from '../support/sdxl.js';
 
 const model = fixture('random-sdxl');
 
-async function hub(token?: string, cut = 0): Promise<{ readonly endpoint: string; readonly server: Server }> {
+async function hub(token?: string, cut = 0, more: readonly object[] = []): Promise<{ readonly endpoint: string; readonly server: Server }> {
   const names = (await readdir(model, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
   const paths = names.map((entry) => join(entry.parentPath, entry.name).slice(model.length + 1));
   const listing = await Promise.all(paths.map(async (path) => ({ type: 'file', path, size: (await stat(join(model, path))).size })));
-  const all = [...listing, { type: 'file', path: 'checkpoint.safetensors', size: 1 }, { type: 'file', path: 'README.md', size: 1 }];
+  const all = [
+    ...listing,
+    { type: 'file', path: 'checkpoint.safetensors', size: 1 },
+    { type: 'file', path: 'README.md', size: 1 },
+    ...more,
+  ];
   const server = createServer((request, response) => {
     const path = request.url?.split('/resolve/main/')[1];
     if (token !== undefined && request.headers.authorization !== `Bearer ${token}`) response.writeHead(401).end();
@@ -65,4 +70,57 @@ test('a model that comes damaged, or not at all, is not published, and may be tr
   server.closeAllConnections();
   const unreachable = await sdxl(args, { cwd: workspace.path });
   assert.equal(unreachable.code, 75, unreachable.stderr);
+});
+
+test('a listing leads to no file outside the model, and a file that never ends fills no disk', async () => {
+  await using workspace = await Workspace.open();
+  const outside = [
+    '../outside.json',
+    './outside.json',
+    'unet/../../outside.json',
+    '/outside.json',
+    'unet/.hidden.json',
+    '..\\outside.json',
+  ];
+  const { endpoint, server } = await hub(
+    undefined,
+    0,
+    outside.map((path) => ({ type: 'file', path, size: 1 })),
+  );
+  const args = ['fetch', '--repo', 'a/b', '--endpoint', endpoint, '--retry-for', '1', '--output', 'models/a--b'];
+  const { code, stderr } = await sdxl(args, { cwd: workspace.path });
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(await readdir(workspace.file('models')), ['a--b']);
+  server.close();
+  server.closeAllConnections();
+
+  let sent = 0;
+  const endless = createServer((request, response) => {
+    if (request.url?.startsWith('/api/') === true) response.end(JSON.stringify([{ type: 'file', path: 'model_index.json', size: 10 }]));
+    else {
+      const more = (): void => {
+        while (!response.destroyed) {
+          sent += 65_536;
+          if (!response.write(Buffer.alloc(65_536))) break;
+        }
+      };
+      response.on('drain', more);
+      more();
+    }
+  });
+  await new Promise<void>((listening) => {
+    endless.listen(0, '127.0.0.1', listening);
+  });
+  const address = `http://127.0.0.1:${String((endless.address() as AddressInfo).port)}`;
+  const long = await sdxl(['fetch', '--repo', 'a/b', '--endpoint', address, '--retry-for', '1', '--output', 'models/c'], {
+    cwd: workspace.path,
+  });
+  endless.close();
+  endless.closeAllConnections();
+  assert.equal(long.code, 75, long.stderr);
+  assert.match(
+    long.stderr,
+    /ADDRESS_UNAVAILABLE: a\/b at main was not fetched: model_index\.json goes on after the 10 bytes that were announced/u,
+  );
+  assert.ok(sent < 64 << 20, String(sent));
 });
