@@ -3,7 +3,7 @@ import { constants, openSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { addAbortSignal, type Readable } from 'node:stream';
-import { text as readAll } from 'node:stream/consumers';
+import { buffer as readAll } from 'node:stream/consumers';
 import { validateSdxlJob, type SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { localJob, type LocalJob } from '../launch/index.js';
@@ -16,13 +16,22 @@ export function readJobText(file: string, signal: AbortSignal): Promise<string> 
 
 /** Text of the file that an option names, or of the standard input for `-`. @throws SdxlError USAGE, or the signal's reason */
 export async function readText(option: string, file: string, signal: AbortSignal): Promise<string> {
+  let bytes: Buffer;
   try {
     signal.throwIfAborted();
-    if (file === '-') return await readStream(process.stdin, signal);
-    return (await stat(file)).isFIFO() ? await readStream(openPipe(file), signal) : await readFile(file, { encoding: 'utf8', signal });
+    if (file === '-') bytes = await readStream(process.stdin, signal);
+    else bytes = (await stat(file)).isFIFO() ? await readStream(openPipe(file), signal) : await readFile(file, { signal });
   } catch (cause) {
     signal.throwIfAborted();
     throw new SdxlError('USAGE', `${option} ${file}: the file can't be read (${cause instanceof Error ? cause.message : String(cause)})`, {
+      fields: { option, file },
+      cause,
+    });
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new SdxlError('USAGE', `${option} ${file}: it is no text in UTF-8: save it in that encoding`, {
       fields: { option, file },
       cause,
     });
@@ -35,7 +44,7 @@ function openPipe(file: string): Readable {
   return new Socket({ fd, readable: true, writable: false });
 }
 
-async function readStream(stream: Readable, signal: AbortSignal): Promise<string> {
+async function readStream(stream: Readable, signal: AbortSignal): Promise<Buffer> {
   return readAll(addAbortSignal(signal, stream));
 }
 

@@ -1,6 +1,6 @@
 /** Prompts in files: lines of text, or texts and fields in YAML, JSON or JSON lines. What the fields may hold the contract's validator says. */
 import { extname } from 'node:path';
-import { parse } from 'yaml';
+import { parse, parseDocument } from 'yaml';
 import { SdxlError } from '../errors/index.js';
 import { readText } from './job-file.js';
 
@@ -27,17 +27,23 @@ const parsers: Readonly<Record<string, ((text: string, file: string) => readonly
 function filledLines(text: string): readonly { readonly line: string; readonly number: number }[] {
   return text
     .replace(/^\ufeff/u, '')
-    .split(/\r?\n/u)
+    .split(/\r\n|\n|\r/u)
     .map((line, index) => ({ line: line.trim(), number: index + 1 }))
     .filter(({ line }) => line !== '');
 }
 
 function readJson(line: string, file: string, number: number): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(line) as unknown;
+    value = JSON.parse(line);
   } catch (cause) {
     throw invalid(file, `line ${String(number)} is no JSON`, cause);
   }
+  // JSON takes the last of two.
+  if (parseDocument(line).errors.some(({ code }) => code === 'DUPLICATE_KEY')) {
+    throw invalid(file, `line ${String(number)} gives a field twice`);
+  }
+  return value;
 }
 
 /** JSON is YAML. */

@@ -95,6 +95,8 @@ describe('prompts from a file', () => {
     ['p.txt', ' \n\n', /error USAGE: --prompts p\.txt: it holds no prompt/u],
     ['p.yaml', 'prompt: a', /error USAGE: --prompts p\.yaml: a list of prompts is expected/u],
     ['p.jsonl', '"a"\n{', /error USAGE: --prompts p\.jsonl: line 2 is no JSON/u],
+    ['p.jsonl', '"a"\n{"prompt": "b", "prompt": "c"}', /error USAGE: --prompts p\.jsonl: line 2 gives a field twice/u],
+    ['p.txt', Buffer.from('caf\xe9', 'latin1'), /error USAGE: --prompts p\.txt: it is no text in UTF-8: save it in that encoding/u],
     [
       'p.json',
       '[{"prompt": "a"}, {"prompt": "b", "seed": -1}]',
@@ -102,7 +104,7 @@ describe('prompts from a file', () => {
     ],
     ['p.yml', '- { prompt: a, sead: 1 }', /error JOB_INVALID: --prompts p\.yml, prompt 1\.sead: is an unknown field; did you mean seed/u],
   ] as const) {
-    test(`refused: ${file} with ${JSON.stringify(text)}`, async () => {
+    test(`refused: ${file} with ${JSON.stringify(String(text))}`, async () => {
       await using workspace = await Workspace.open();
       await writeFile(workspace.file(file), text);
       const { code, stderr } = await sdxl(job('--prompts', file), { cwd: workspace.path, env });
