@@ -3,7 +3,8 @@
  * build the same engine at once; the first rename wins and the other's copy is dropped, so no lock is needed on shared volumes.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { ensureDirectory } from '../files/index.js';
@@ -45,8 +46,8 @@ export class EngineCache {
   async find(key: string, onDamage: (reason: string) => void): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
     const directory = this.directoryOf(key);
     const read = (): Promise<Buffer | undefined> =>
-      readFile(join(directory, manifestName)).catch((error: unknown) => {
-        if (isMissing(error)) return undefined;
+      readPlain(directory, manifestName, undefined).catch((error: unknown) => {
+        if (error instanceof NotPlain || isMissing(error)) return undefined;
         throw this.#unusable('read', error);
       });
     // Looked for once more where the folder is there: it may have been published in between.
@@ -54,7 +55,7 @@ export class EngineCache {
     if (raw === null) return undefined;
     if (raw === undefined) {
       // Folders are published whole: this one has lost its manifest, and would be in the way of the next.
-      onDamage(`${directory}: ${manifestName} is missing`);
+      onDamage(`${directory}: ${manifestName} is missing or no file`);
       await this.#discard(directory);
       return undefined;
     }
@@ -62,9 +63,7 @@ export class EngineCache {
       const manifest = parseManifest(raw.toString('utf8'));
       const files = new Map<string, Uint8Array>();
       for (const [name, expected] of Object.entries(manifest.files)) {
-        const content = await readFile(join(directory, name));
-        if (content.byteLength !== expected.sizeBytes)
-          throw new Error(`${name} has ${String(content.byteLength)} bytes of ${String(expected.sizeBytes)}`);
+        const content = await readPlain(directory, name, expected.sizeBytes);
         if (digest(content) !== expected.sha256) throw new Error(`${name} does not match its digest`);
         files.set(name, content);
       }
@@ -133,6 +132,24 @@ async function writeDurably(path: string, content: Uint8Array): Promise<void> {
   await using file = await open(path, 'wx');
   await file.writeFile(content);
   await file.sync();
+}
+
+/** What lies in the cache's folder but is no file of it. */
+class NotPlain extends Error {
+  override readonly name = 'NotPlain';
+}
+
+/** Others may write a shared cache: a pipe would be waited for without end, and a link leads elsewhere. */
+async function readPlain(directory: string, name: string, sizeBytes: number | undefined): Promise<Buffer> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  await using file = await open(join(directory, name), flags).catch((error: unknown) => {
+    throw error instanceof Error && 'code' in error && error.code === 'ELOOP' ? new NotPlain(`${name} is a link`) : error;
+  });
+  const found = await file.stat();
+  if (!found.isFile()) throw new NotPlain(`${name} is no file`);
+  if (sizeBytes !== undefined && found.size !== sizeBytes)
+    throw new Error(`${name} has ${String(found.size)} bytes of ${String(sizeBytes)}`);
+  return await file.readFile();
 }
 
 function parseManifest(text: string): Manifest {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -9,6 +10,10 @@ const files = new Map([
   ['a.onnx', Buffer.from('first')],
   ['b.json', Buffer.from('{}')],
 ]);
+const pipe = async (path: string): Promise<void> => {
+  await rm(path);
+  execFileSync('mkfifo', [path]);
+};
 const neverDamaged = (reason: string): void => assert.fail(reason);
 
 describe('engine cache', () => {
@@ -41,6 +46,21 @@ describe('engine cache', () => {
     'a truncated file': (directory) => truncate(join(directory, 'a.onnx'), 2),
     'a missing file': (directory) => rm(join(directory, 'b.json')),
     'a missing manifest': (directory) => rm(join(directory, 'manifest.json')),
+    // These would be waited for without end, or lead elsewhere.
+    'a pipe for a manifest': (directory) => pipe(join(directory, 'manifest.json')),
+    'a pipe for a file': (directory) => pipe(join(directory, 'a.onnx')),
+    'a folder for a file': async (directory) => {
+      await rm(join(directory, 'a.onnx'));
+      await mkdir(join(directory, 'a.onnx'));
+    },
+    'a link for a manifest': async (directory) => {
+      await rename(join(directory, 'manifest.json'), join(root, 'elsewhere'));
+      await symlink(join(root, 'elsewhere'), join(directory, 'manifest.json'));
+    },
+    'a link for a file': async (directory) => {
+      await rename(join(directory, 'a.onnx'), join(root, 'elsewhere'));
+      await symlink(join(root, 'elsewhere'), join(directory, 'a.onnx'));
+    },
     'a manifest cut short': (directory) => truncate(join(directory, 'manifest.json'), 10),
     'a manifest of another format': (directory) => writeFile(join(directory, 'manifest.json'), '{"format": 99, "files": {}}'),
     'a manifest that names files outside': (directory) =>
