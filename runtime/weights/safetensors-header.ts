@@ -142,7 +142,7 @@ function parseEntry(file: string, tensor: string, value: unknown, dataStart: num
       file,
       tensor,
       expected,
-      found: found === undefined ? 'nothing' : JSON.stringify(found),
+      found: found === undefined ? 'nothing' : shown(found),
       advice: damagedFileAdvice,
     });
   };
@@ -159,6 +159,18 @@ function parseEntry(file: string, tensor: string, value: unknown, dataStart: num
     return fail(`${String(sizeBytes)} bytes for ${dtype} ${describeShape(shape)}`, offsets);
   }
   return { name: tensor, dtype, shape, offset: dataStart + begin, sizeBytes };
+}
+
+/** The beginning of a value that may be of any length and depth. */
+function shown(value: unknown): string {
+  let text: string;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // JSON is parsed to depths that it can't be written from.
+    return 'a value nested too deep to be shown';
+  }
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
 /** Tensors must cover the data from its first to its last byte, each byte once. */

@@ -112,6 +112,8 @@ const damaged: [string, string, number, RegExp][] = [
   ['unknown field', '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}}', 4, /no field but.*\["x"\]/],
   ['missing field', '{"a":{"dtype":"F32","shape":[1]}}', 4, /expected two data_offsets.*found nothing/],
   ['entry that is no object', '{"a":7}', 4, /"a": expected an object/],
+  ['an entry nested without end', `{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 4, /"a": expected an object.*nested too deep/],
+  ['an entry without end', `{"a":"${'x'.repeat(100_000)}"}`, 4, /"a": expected an object.*found "x{199}…; /],
   ['metadata that is no text', '{"__metadata__":{"k":1}}', 0, /strings in __metadata__, found k of type number/],
   ['a name twice', `{"a":${entry('F32', [1], [0, 4])},"a":${entry('F32', [1], [0, 4])}}`, 4, /"a": expected each tensor once/],
   ['a name twice, escaped', `{"a":${entry('F32', [1], [0, 4])},"\\u0061":${entry('F16', [2], [0, 4])}}`, 4, /each tensor once/],
