@@ -140,6 +140,9 @@ export function toSdxlError(thrown: unknown): SdxlError {
   // What was closed on the way out failed too: the first failure is the reason.
   if (thrown instanceof Error && thrown.name === 'SuppressedError' && 'suppressed' in thrown) return toSdxlError(thrown.suppressed);
   if (thrown instanceof SdxlError) return thrown;
+  if (thrown instanceof Error && 'syscall' in thrown && thrown.syscall === 'uv_cwd') {
+    return new SdxlError('USAGE', `the working directory is not there any more (${thrown.message}): change to another`, { cause: thrown });
+  }
   const error = new SdxlError('INTERNAL', describeCause(thrown), { cause: thrown });
   if (thrown instanceof Error && thrown.stack !== undefined) error.stack = thrown.stack;
   return error;

@@ -1,6 +1,7 @@
 /** What the command line says: help, validation, usage errors, inspection. No rank is started here. */
 import assert from 'node:assert/strict';
-import { cp, readFile, truncate, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { cp, mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { packageFile } from '../../runtime/package-root.js';
@@ -256,6 +257,18 @@ describe('refused before a rank is started', { concurrency: 3 }, () => {
       );
     });
   }
+});
+
+test('a working directory that was removed is told, and no defect', async () => {
+  await mkdir(workspace.file('removed'));
+  const command = [process.execPath, packageFile('dist/runtime/cli/main.js'), ...smallJob(model, '--output', 'x.png')];
+  const { status, stderr } = spawnSync('sh', ['-c', 'rmdir "$PWD" && exec "$0" "$@"', ...command], {
+    cwd: workspace.file('removed'),
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  assert.equal(status, 2);
+  assert.match(stderr, /^error USAGE: the working directory is not there any more .*: change to another\n$/u);
 });
 
 test('a metrics port in use is named, and another attempt is not advised', async () => {
