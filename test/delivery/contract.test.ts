@@ -28,7 +28,8 @@ test('options that the chart and the manifests give are options of the operator'
   ];
   const given = new Set<string>();
   for (const file of files) {
-    for (const [, option = ''] of (await readFile(file, 'utf8')).matchAll(/^\s+(?:- |value: )(--[-a-z]+)/gmu)) given.add(option);
+    for (const [, option = ''] of (await readFile(file, 'utf8')).matchAll(/^\s+(?:- |value: )(?:\{\{ printf ")?(--[-a-z]+)/gmu))
+      given.add(option);
   }
   assert.ok(given.size >= 8, [...given].join(' '));
   assert.deepEqual(
