@@ -1,6 +1,9 @@
 /** A gang that is there: what it waits for, and whether it can still succeed. */
 import { conditionOf, isTrue, podCount, timestamp, type ConditionChange, type JobFailure } from '../api/index.js';
+import { resources } from '../kube/index.js';
+import type { Child } from '../resources/index.js';
 import { gangIdentity, waitsFor } from './gang-state.js';
+import { askAgainMs, hasBegun, waitsForChildrenMs } from './missing-children.js';
 import { holds, type GangJob } from './observed.js';
 import { disrupted, hung, restart, stallLimitMs } from './outcome.js';
 import { deletionOf, disruptionOf, isDisrupted, isEnded, isLost, judgeGang, lostPodMs, wasDeleted } from './pod-end.js';
@@ -36,7 +39,20 @@ export function follow(view: View, current: GangJob): Step {
   const { stalledMs = 0 } = view.observed;
   if (stalledMs > stallLimitMs(job)) return restart(view, hung(view, stalledMs));
   if (isEnding(view, current)) return ending(view, current);
-  return settle(view, current, attempt, now);
+  const { missing = [] } = view.observed;
+  const step = settle(view, current, attempt, now);
+  return missing.length === 0 ? step : remake(view, step, missing);
+}
+
+/** Children that were taken away before all pods could mount them are made again as they were. */
+function remake(view: View, step: Step, missing: readonly Child[]): Step {
+  const names = missing.map(({ resource, object }) => `${resource.kind} ${object.metadata.name}`).join(', ');
+  const message = `deleted before all pods had mounted it, and not by this operator: ${names}`;
+  // A Secret made by another process may hold another token than the one that its peers have read.
+  if (missing.some(({ resource }) => resource === resources.secret) && view.pods.some(hasBegun)) {
+    return restart(view, disrupted(view, 'ChildDeleted', message));
+  }
+  return { ...step, apply: missing, events: [...step.events, { type: 'Warning', reason: 'ChildDeleted', message }] };
 }
 
 /** Whether the attempt cannot succeed any more. */
@@ -119,9 +135,15 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
   // Why there are no pods is told by events, which are not watched.
   const missing = pods.length < count && !current.suspended;
   const ageMs = now.getTime() - Date.parse(current.metadata.creationTimestamp ?? now.toISOString());
-  const askAgainMs = Math.min(missingPodsMs.most, Math.max(missingPodsMs.first, ageMs / 2));
-  const requeueAfterMs = missing ? askAgainMs : waiting?.recheckAfterMs;
-  return view.step(status, { facts, events, ...(requeueAfterMs === undefined ? {} : { requeueAfterMs }) });
+  const podsAgainMs = Math.min(missingPodsMs.most, Math.max(missingPodsMs.first, ageMs / 2));
+  const mountingMs = waitsForChildrenMs(job, pods, now);
+  const rechecks = [
+    missing ? podsAgainMs : undefined,
+    waiting?.recheckAfterMs,
+    mountingMs === undefined ? undefined : askAgainMs(mountingMs),
+  ];
+  const requeueAfterMs = Math.min(...rechecks.filter((ms) => ms !== undefined));
+  return view.step(status, { facts, events, ...(requeueAfterMs === Infinity ? {} : { requeueAfterMs }) });
 }
 
 const notable = ['QuotaExceeded', 'Unschedulable', 'ClaimNotBound', 'ImagePullFailed', 'ContainerNotCreated'];

@@ -1,5 +1,6 @@
 /** Who a gang is, and what it is waiting for where it has not ended, in one reason and one sentence. */
 import type { ConditionChange, JobStatus } from '../api/index.js';
+import { mountingMs, patienceMs } from './missing-children.js';
 import { holds, type GangJob, type GangPod } from './observed.js';
 import type { View } from './view.js';
 
@@ -36,6 +37,10 @@ export function waitsFor(
   }
   if (pods.length < count) {
     return { reason: 'PodsNotCreated', message: `${String(pods.length)} of ${String(count)} pods are created` };
+  }
+  const mounting = pods.find((pod) => (mountingMs(pod, now) ?? 0) > patienceMs);
+  if (mounting !== undefined) {
+    return { reason: 'Starting', message: `${told}; ${mounting.metadata.name}: its volumes are mounted or its image is pulled` };
   }
   const initializing = pods.some(({ containers }) => containers.some(({ init, terminated }) => init && terminated === undefined));
   return initializing

@@ -1,6 +1,7 @@
 /** What is read of a job's children: projections of Job and Pod, so that caches hold what decisions need and no more. */
 import { completionIndexLabel, controllerUidLabel, labelNames, type StoredJob } from '../api/index.js';
 import type { Condition, KubeObject, ObjectMeta } from '../kube/index.js';
+import type { Child } from '../resources/index.js';
 
 /** All that a decision depends on. */
 export interface Observed {
@@ -13,6 +14,8 @@ export interface Observed {
   readonly stalledMs?: number | undefined;
   /** Why the Job controller makes no pods, where it was asked. */
   readonly podsRefused?: string | undefined;
+  /** Children of the current attempt that its pods wait for and that are not there. */
+  readonly missing?: readonly Child[];
 }
 
 export interface GangJob {

@@ -14,12 +14,13 @@ import {
   type JobStatus,
   type StoredJob,
 } from '../api/index.js';
-import { ApiError, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
-import type { Settings } from '../resources/index.js';
+import { ApiError, applyOwn, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
+import type { Child, Settings } from '../resources/index.js';
 import { decide } from './decide.js';
 import { tell } from './events.js';
 import type { Log } from './log.js';
 import type { OperatorMetrics } from './metrics.js';
+import { MissingChildren } from './missing-children.js';
 import { gangJob, gangPod, holds, type GangJob, type GangPod, type Observed } from './observed.js';
 import { isEnded } from './pod-end.js';
 import { Refusals } from './refusals.js';
@@ -44,10 +45,12 @@ const podsMissingMs = 2_000;
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #refusals: Refusals;
+  readonly #missing: MissingChildren;
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
     this.#refusals = new Refusals(parts.client);
+    this.#missing = new MissingChildren(parts.client, parts.settings);
   }
 
   /** Does what is next for the job. @returns when to look again, in milliseconds; undefined: when something changes */
@@ -79,6 +82,7 @@ export class Reconciler {
       now: now(),
       stalledMs: stalledMs(job),
       podsRefused: current === undefined ? undefined : await this.#podsRefused(job, current, its, now(), signal),
+      missing: current === undefined ? [] : await this.#missingOf(job, current, its, now(), signal),
     };
   }
 
@@ -108,14 +112,20 @@ export class Reconciler {
     return this.#refusals.of(namespace, uid ?? '', signal);
   }
 
+  async #missingOf(job: StoredJob, gang: GangJob, pods: readonly GangPod[], now: Date, signal: AbortSignal): Promise<readonly Child[]> {
+    if (isFinished(job.status) || job.spec.suspend || job.metadata.deletionTimestamp !== undefined || gang.suspended) return [];
+    return await this.#missing.of(job, gang, pods, now, signal);
+  }
+
   async #carryOut(job: StoredJob, step: Step, signal: AbortSignal): Promise<void> {
     const { client, metrics, log } = this.#parts;
     const { name, namespace } = job.metadata;
     let written = job;
     if (step.status !== undefined) written = await this.#writeStatus(job, step.status, signal);
-    for (const child of step.apply) {
+    const owner = { [labelNames.jobUid]: job.metadata.uid };
+    for (const { resource, object } of step.apply) {
       try {
-        await client.applyOwn(child.resource, child.object, { [labelNames.jobUid]: job.metadata.uid }, signal);
+        await applyOwn(client, resource, object, owner, signal);
       } catch (error) {
         if (error instanceof ApiError && error.isRefusal) await this.#refused(written, error, signal);
         throw error;

@@ -48,7 +48,6 @@ export interface ApplyOptions {
 const defaultDeadlineMs = 15_000;
 const maxThrottled = 5;
 const applyPatch = 'application/apply-patch+yaml';
-const jsonPatch = 'application/json-patch+json';
 
 export class ApiClient implements Disposable {
   readonly limiter: RateLimiter;
@@ -93,39 +92,6 @@ export class ApiClient implements Disposable {
       body: { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object },
       signal,
     });
-  }
-
-  /**
-   * Applies an object whose labels say whose it is. One of its name that lacks them is somebody else's: it is left as it is, and the refusal says so.
-   * It takes no right to read objects.
-   */
-  async applyOwn<T extends KubeObject>(
-    resource: Resource,
-    object: T,
-    owner: Readonly<Record<string, string>>,
-    signal: AbortSignal,
-  ): Promise<T> {
-    try {
-      return await this.create(resource, object, signal);
-    } catch (error) {
-      if (!(error instanceof ApiError && error.isExisting)) throw error;
-    }
-    const { namespace, name } = object.metadata;
-    const path = pathOf(resource, namespace, name);
-    const tests = Object.entries(owner).map(([label, value]) => ({
-      op: 'test',
-      path: `/metadata/labels/${label.replaceAll('~', '~0').replaceAll('/', '~1')}`,
-      value,
-    }));
-    try {
-      // Nothing is changed: the server compares.
-      await this.call({ verb: 'PATCH', path, query: { dryRun: 'All' }, contentType: jsonPatch, body: tests, signal });
-    } catch (error) {
-      if (!(error instanceof ApiError && error.status === 422)) throw error;
-      const message = `${resource.kind} ${name} exists and is not this job's: delete it or rename it, or give the job another name`;
-      throw new ApiError(message, { verb: 'PATCH', path, status: 422, reason: 'Invalid' }, error);
-    }
-    return await this.apply(resource, object, { signal });
   }
 
   /** Deletes the object with this identity; one that is gone already, or has another, is left alone. */

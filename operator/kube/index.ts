@@ -17,5 +17,6 @@ export {
   type OwnerReference,
   type Resource,
 } from './objects.js';
+export { applyOwn, findOwn } from './own-objects.js';
 export { RateLimiter } from './rate-limiter.js';
 export { WorkQueue } from './work-queue.js';

@@ -162,6 +162,41 @@ suite('among others', { skip, concurrency: 6 }, () => {
     }
   });
 
+  test('a quota that the job’s own objects have used up does not refuse them once more', async () => {
+    await using namespace = await cluster().namespace();
+    const core = cluster().api(CoreV1Api);
+    const its = within(namespace.name);
+    const quota = (jobs: string): object => ({ hard: { 'count/configmaps': '2', 'count/services': '1', 'count/jobs.batch': jobs } });
+    const of = { namespace: namespace.name, name: 'exact' };
+    await core.createNamespacedResourceQuota({ ...of, body: { metadata: { name: of.name }, spec: quota('0') } });
+    await waitFor('quota in force', async () => (await core.readNamespacedResourceQuota(of)).status?.used?.['count/configmaps']);
+    await its.create('exact', running(0));
+    const refused = await its.until('exact', 'refusal', waitsFor('QuotaExceeded'));
+    assert.match(conditionOf(refused, 'GangReady')?.message ?? '', /jobs\.batch/u);
+    const body = { metadata: { name: of.name }, spec: quota('1') };
+    await core.replaceNamespacedResourceQuota({ ...of, body });
+    assert.deepEqual(counted(await its.completed('exact')), once);
+  });
+
+  test('children deleted before the pods have mounted them are made again', async () => {
+    const name = 'early-1';
+    await jobs.create('early', running(0, { pods: { nodeSelector: { early: 'yes' } } }));
+    await jobs.until('early', 'wait for a node', waitsFor('Unschedulable'));
+    const core = cluster().api(CoreV1Api);
+    await core.deleteNamespacedConfigMap({ namespace: 'default', name });
+    await core.deleteNamespacedSecret({ namespace: 'default', name });
+    await client.call({
+      verb: 'PATCH',
+      path: `/api/v1/nodes/${cluster().nodes[0]?.name ?? ''}`,
+      contentType: 'application/merge-patch+json',
+      body: { metadata: { labels: { early: 'yes' } } },
+      signal: AbortSignal.timeout(30_000),
+    });
+    assert.deepEqual(counted(await jobs.completed('early')), once);
+    assert.deepEqual(await jobs.children('early'), childrenOfOnePod);
+    assert.ok((await jobs.events('early')).includes('ChildDeleted'));
+  });
+
   test('a LimitRange that refuses the pods, and one that fills them in', async () => {
     await using namespace = await cluster().namespace();
     const core = cluster().api(CoreV1Api);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { conditionTypes, conditionOf } from '../../../operator/api/index.js';
-import { after, decideOn, gang, job, lastWords, now, pod, running, trueConditions, type PodState } from './observations.js';
+import { attemptChildren } from '../../../operator/resources/index.js';
+import { after, decideOn, gang, job, lastWords, now, pod, running, settings, trueConditions, type PodState } from './observations.js';
 
 const kinds = (step: ReturnType<typeof decideOn>): string[] => step.apply.map(({ resource }) => resource.kind);
 const removed = (step: ReturnType<typeof decideOn>): string[] => step.remove.map(({ object }) => object.metadata.name);
@@ -104,6 +105,48 @@ test('a claim has time to be bound before anybody is warned', () => {
     ['ClaimNotBound', ['ClaimNotBound']],
   );
   assert.equal(later.requeueAfterMs, undefined);
+});
+
+test('what was deleted before all pods had mounted it is made again; a Secret that other pods have read is a disruption', () => {
+  const spec = { parallelism: { patchDegree: 2, ranksPerPod: 1 } };
+  const begun = after(job(spec), decideOn({ job: job(spec) }));
+  const gangs = [gang(1)];
+  const waits = pod(1, 1, { mountingSince: '2026-01-01T00:01:40Z' });
+  const seen = after(begun, decideOn({ job: begun, gangs, pods: [waits, waits] }));
+  assert.match(
+    conditionOf(seen.status, 'GangReady')?.message ?? '',
+    /flowers-rabbit-1-1: its volumes are mounted or its image is pulled$/u,
+  );
+  assert.equal(decideOn({ job: seen, gangs, pods: [waits] }).requeueAfterMs, 15_000);
+  const [, configMap, secret] = attemptChildren(job(spec), 1, settings, now);
+  assert.ok(configMap !== undefined && secret !== undefined);
+  for (const [first, missing, made] of [
+    [pod(1, 0, { mountingSince: '2026-01-01T00:01:40Z' }), [configMap, secret], ['ConfigMap', 'Secret']],
+    [pod(1, 0), [configMap], ['ConfigMap']],
+  ] as const) {
+    const step = decideOn({ job: seen, gangs, pods: [first, waits], missing });
+    assert.deepEqual([kinds(step), removed(step), step.events.map(({ reason }) => reason)], [made, [], ['ChildDeleted']]);
+    assert.equal(after(seen, step).status.attempt, 1);
+  }
+  const step = decideOn({ job: seen, gangs, pods: [pod(1, 0), waits], missing: [secret] });
+  const { status } = after(seen, step);
+  assert.deepEqual([kinds(step), removed(step), status.disruptions, status.restarts], [[], ['flowers-rabbit-1'], 1, 0]);
+  assert.deepEqual([status.lastFailure?.code, conditionOf(status, 'Restarting')?.reason], ['ChildDeleted', 'ChildDeleted']);
+});
+
+test('an output claim that was deleted before its pods had a node is asked after', () => {
+  const begun = after(job(), decideOn({ job: job() }));
+  const lacks = (claim: string): PodState => ({
+    phase: 'Pending',
+    unscheduled: `persistentvolumeclaim "${claim}" not found`,
+    since: '2026-01-01T00:01:00Z',
+  });
+  for (const [claim, again] of [
+    ['flowers-rabbit-output', 30_000],
+    ['models', undefined],
+  ] as const) {
+    assert.equal(decideOn({ job: begun, gangs: [gang(1)], pods: [pod(1, 0, lacks(claim))] }).requeueAfterMs, again);
+  }
 });
 
 test('a job queued with Kueue waits for its queue', () => {

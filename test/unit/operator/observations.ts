@@ -58,19 +58,23 @@ export interface PodState {
   readonly uid?: string;
   readonly finishedAt?: string;
   readonly building?: boolean;
+  /** Since when it has a node, none of its containers begun. */
+  readonly mountingSince?: string;
 }
 
 export function pod(attempt: number, index: number, state: PodState = {}): GangPod {
-  const { exitCode, words, disrupted, unscheduled, since, waiting, deleted, ready = false, building = false } = state;
+  const { exitCode, words, disrupted, unscheduled, since, waiting, deleted, mountingSince, ready = false, building = false } = state;
   const message = words === undefined ? '' : JSON.stringify(words);
   const finishedAt = state.finishedAt ?? '2026-01-01T00:01:00Z';
   const reason = exitCode === 0 ? 'Completed' : 'Error';
   const containerState =
     exitCode !== undefined
       ? { terminated: { exitCode, reason, message, finishedAt } }
-      : waiting !== undefined
-        ? { waiting: { reason: waiting, message: 'because' } }
+      : (waiting ?? mountingSince) !== undefined
+        ? { waiting: { reason: waiting ?? 'PodInitializing', message: 'because' } }
         : { running: {} };
+  const initState =
+    mountingSince !== undefined ? containerState : building ? { running: {} } : { terminated: { exitCode: 0, reason: 'Completed' } };
   return gangPod({
     metadata: {
       name: `flowers-rabbit-${String(attempt)}-${String(index)}`,
@@ -87,7 +91,9 @@ export function pod(attempt: number, index: number, state: PodState = {}): GangP
     ...{
       spec: { nodeName: 'node-0' },
       status: {
-        phase: state.phase ?? (exitCode === undefined ? 'Running' : exitCode === 0 ? 'Succeeded' : 'Failed'),
+        phase:
+          state.phase ??
+          (mountingSince !== undefined ? 'Pending' : exitCode === undefined ? 'Running' : exitCode === 0 ? 'Succeeded' : 'Failed'),
         podIP: '10.0.0.1',
         conditions: [
           { type: 'Ready', status: ready ? 'True' : 'False' },
@@ -95,10 +101,9 @@ export function pod(attempt: number, index: number, state: PodState = {}): GangP
           ...(unscheduled === undefined
             ? []
             : [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: unscheduled, lastTransitionTime: since }]),
+          ...(mountingSince === undefined ? [] : [{ type: 'PodScheduled', status: 'True', lastTransitionTime: mountingSince }]),
         ],
-        initContainerStatuses: [
-          { name: 'engines', ready: !building, state: building ? { running: {} } : { terminated: { exitCode: 0, reason: 'Completed' } } },
-        ],
+        initContainerStatuses: [{ name: 'engines', ready: !building && mountingSince === undefined, state: initState }],
         containerStatuses: [{ name: 'ranks', ready, state: containerState }],
       },
     },
