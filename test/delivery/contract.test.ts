@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import { errorCatalogue } from '../../runtime/errors/index.js';
 import { promisedMetrics, promisedOptions, promisedRights } from '../support/contract.js';
 import { at } from '../support/manifests.js';
 
@@ -53,6 +54,20 @@ test('alerts and dashboards name metrics and labels that exist', async () => {
       }
     }
   }
+});
+
+/** Codes of the command line alone, and of what was asked to end. */
+const noReasons = ['USAGE', 'IMAGE_DIFFERS', 'CANCELLED'];
+
+test('docs/troubleshooting.md has every reason that a rank can give for its end', async () => {
+  const told = new Set((await readFile('docs/troubleshooting.md', 'utf8')).match(/(?<=`)[A-Z]\w+(?=`)/gu));
+  const reasons = Object.keys(errorCatalogue)
+    .filter((code) => !noReasons.includes(code))
+    .map((code) => code.toLowerCase().replaceAll(/(?:^|_)([a-z])/gu, (_, letter: string) => letter.toUpperCase()));
+  assert.deepEqual(
+    reasons.filter((reason) => !told.has(reason)),
+    [],
+  );
 });
 
 async function expressions(): Promise<readonly string[]> {
