@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
-import { ensureDirectory } from '../files/index.js';
+import { ensureDirectory, removeAbandoned } from '../files/index.js';
 
 /** Raised when the layout of cached engines changes; part of every key. */
 const cacheFormat = 1;
@@ -81,6 +81,7 @@ export class EngineCache {
     const staging = join(this.root, 'staging', `${key}-${randomUUID()}`);
     try {
       await ensureDirectory(staging);
+      await removeAbandoned(join(this.root, 'staging'), { isTemporary: () => true, justWritten: staging });
       await ensureDirectory(join(this.root, 'engines'));
       for (const [name, content] of files) await writeDurably(join(staging, name), content);
       const manifest: Manifest = {

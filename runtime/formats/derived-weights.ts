@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
-import { ensureDirectory } from '../files/index.js';
+import { ensureDirectory, removeAbandoned } from '../files/index.js';
 import { float32ToFloat16 } from '../tensor/index.js';
 import {
   describeShape,
@@ -94,6 +94,7 @@ export class DerivedWeights {
       await ensureDirectory(folder);
       await writeSafetensors(path, tensors, { format: 'pt', component: this.#component });
       await publishRecord(path, await fileDigest(path, { cacheDirectory }));
+      await removeAbandoned(folder, { isTemporary: (name) => temporaryName.test(name), justWritten: recordOf(path) });
     } catch (cause) {
       if (cause instanceof SdxlError || options.signal?.aborted === true) throw cause;
       const reason = cause instanceof Error ? cause.message : String(cause);
@@ -163,6 +164,9 @@ async function findOverlay(path: string, cacheDirectory: string, onNote: (note: 
   await rm(recordOf(path), { force: true });
   return undefined;
 }
+
+/** Of weights, and of their record, before they get their names. */
+const temporaryName = /\.tmp$|\.sha256\.\d+\.\d+$/u;
 
 async function publishRecord(path: string, digest: string): Promise<void> {
   const temporary = `${recordOf(path)}.${String(process.pid)}.${String(process.hrtime.bigint())}`;

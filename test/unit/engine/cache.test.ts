@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -14,6 +14,7 @@ const pipe = async (path: string): Promise<void> => {
   await rm(path);
   execFileSync('mkfifo', [path]);
 };
+const ago = (ms: number): Date => new Date(Date.now() - ms);
 const neverDamaged = (reason: string): void => assert.fail(reason);
 
 describe('engine cache', () => {
@@ -39,6 +40,23 @@ describe('engine cache', () => {
     assert.deepEqual(await cache.find('k', neverDamaged), files);
     assert.deepEqual(await readdir(join(root, 'engines')), ['k']);
     assert.deepEqual(await readdir(join(root, 'staging')), []);
+  });
+
+  it('takes away what killed builders have left for over an hour, and no other', async () => {
+    const staging = join(root, 'staging');
+    const leave = async (name: string, folderAgeMs: number, fileAgeMs: number): Promise<void> => {
+      await mkdir(join(staging, name), { recursive: true });
+      await writeFile(join(staging, name, 'a.onnx'), 'half');
+      await utimes(join(staging, name, 'a.onnx'), ago(fileAgeMs), ago(fileAgeMs));
+      await utimes(join(staging, name), ago(folderAgeMs), ago(folderAgeMs));
+    };
+    await leave('abandoned', 3_700_000, 3_700_000);
+    await leave('new', 60_000, 60_000);
+    // A large file is still written to.
+    await leave('slow', 3_700_000, 60_000);
+    await cache.publish('k', {}, files);
+    assert.deepEqual((await readdir(staging)).sort(), ['new', 'slow']);
+    assert.deepEqual(await cache.find('k', neverDamaged), files);
   });
 
   const damage: Readonly<Record<string, (directory: string) => Promise<void>>> = {
