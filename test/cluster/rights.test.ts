@@ -97,8 +97,16 @@ suite('under the rights of the chart', { skip }, () => {
           .map((line) => JSON.parse(line) as Call)
           .filter(({ user }) => user.username === `system:serviceaccount:${system}:${account}`);
         assert.ok(calls.length > 50, String(calls.length));
-        const refused = calls.filter(({ responseStatus }) => responseStatus?.code === 403);
-        assert.deepEqual([...new Set(refused.map(({ verb, requestURI }) => `${verb} ${requestURI}`))], []);
+        const answered = (matches: (code: number) => boolean): ReadonlySet<string> =>
+          new Set(
+            calls.filter(({ responseStatus }) => matches(responseStatus?.code ?? 0)).map(({ verb, requestURI }) => `${verb} ${requestURI}`),
+          );
+        // The guard of owner references knows a new kind only after a while, and until then refuses what it lets pass afterwards.
+        const granted = answered((code) => code < 300);
+        assert.deepEqual(
+          [...answered((code) => code === 403)].filter((call) => !granted.has(call)),
+          [],
+        );
         if (scope !== 'everywhere') {
           const outside = calls.filter(
             ({ objectRef }) => objectRef?.namespace !== undefined && ![scope, system].includes(objectRef.namespace),
