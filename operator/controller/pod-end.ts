@@ -72,12 +72,19 @@ export function judgeGang(attempt: number, pods: readonly GangPod[], count: numb
   }
   const end = { reason: camelCase(cause.failure.code ?? 'Failed'), failure: { attempt, ...cause.failure } };
   // Ranks that waited in vain for pods that had no node, image or claim are not to blame, and neither are those pods.
-  const incomplete = cause.failure.code === 'RENDEZVOUS_TIMEOUT' && pods.filter(hasRun).length < count;
+  const waitedFor = pods.filter((pod) => hasRun(pod) && !isPlacedAfter(pod, cause.failure.time));
+  const incomplete = cause.failure.code === 'RENDEZVOUS_TIMEOUT' && waitedFor.length < count;
   return { kind: incomplete ? 'disruption' : 'failure', ...end };
 }
 
 function hasRun({ phase, containers }: GangPod): boolean {
   return phase === 'Running' || containers.some(({ name, terminated }) => name === rankContainer && terminated !== undefined);
+}
+
+/** It got its place, perhaps that of the peer that had waited for it, when that one had given up. */
+function isPlacedAfter({ conditions }: GangPod, time: string | undefined): boolean {
+  const placed = conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'True')?.lastTransitionTime;
+  return placed !== undefined && time !== undefined && Date.parse(placed) >= Date.parse(time);
 }
 
 /** Of a pod that the cluster took away, or whose node is lost. */

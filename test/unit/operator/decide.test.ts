@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { conditionTypes, conditionOf } from '../../../operator/api/index.js';
+import type { GangPod } from '../../../operator/controller/observed.js';
 import { attemptChildren } from '../../../operator/resources/index.js';
 import { after, decideOn, gang, job, lastWords, now, pod, running, settings, trueConditions, type PodState } from './observations.js';
 
@@ -535,10 +536,22 @@ test('pods that have ended stay, with their logs, also where their Job does not 
 
 test('ranks that waited in vain for a pod that had no node are no failure of the job', () => {
   const { job: seen } = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 1);
-  const pods = [pod(1, 0, { exitCode: 75, words: lastWords('RENDEZVOUS_TIMEOUT', 75, true, 1) })];
-  const { status } = decideOn({ job: seen, gangs: [gang(1, ['FailureTarget'])], pods });
-  assert.deepEqual(
-    [status?.restarts, status?.disruptions, status?.lastFailure?.code, status?.lastFailure?.rank],
-    [0, 1, 'RENDEZVOUS_TIMEOUT', 1],
-  );
+  const gaveUp = pod(1, 0, { exitCode: 75, words: lastWords('RENDEZVOUS_TIMEOUT', 75, true, 1), finishedAt: '2026-01-01T00:01:00Z' });
+  const placed = (mountingSince: string): GangPod => pod(1, 1, { exitCode: 143, phase: 'Failed', mountingSince });
+  // The second may even have got the first one's place.
+  for (const [pods, counts] of [
+    [[gaveUp], [0, 1]],
+    [
+      [gaveUp, placed('2026-01-01T00:01:01Z')],
+      [0, 1],
+    ],
+    [
+      [gaveUp, placed('2026-01-01T00:00:30Z')],
+      [1, 0],
+    ],
+  ] as const) {
+    const { status } = decideOn({ job: seen, gangs: [gang(1, ['FailureTarget'])], pods });
+    assert.deepEqual([status?.restarts, status?.disruptions], counts);
+    assert.deepEqual([status?.lastFailure?.code, status?.lastFailure?.rank], ['RENDEZVOUS_TIMEOUT', 1]);
+  }
 });
