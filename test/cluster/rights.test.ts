@@ -7,8 +7,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { CoreV1Api } from '@kubernetes/client-node';
 import { packageFile } from '../../runtime/package-root.js';
-import { clusterSuite } from '../support/cluster/index.js';
+import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { promisedRights } from '../support/contract.js';
 import { Administrator } from '../support/kubectl.js';
 import { OperatorProcess } from '../support/operator.js';
@@ -57,8 +58,8 @@ const notHere = new Set([
   ...['create', 'patch'].flatMap((verb) => [`${verb} podgroups scheduling.x-k8s.io`, `${verb} podgroups scheduling.volcano.sh`]),
   // The guard of owner references asks for it, and makes no call of its own.
   'update sdxljobs/finalizers sdxl.io',
-  // After a conflict, before a gang is taken for lost, and where the Job controller makes no pods.
-  ...['get sdxljobs sdxl.io', 'get jobs batch', 'list events '],
+  // After a conflict, before a gang is taken for lost, after an answer that was lost, and where the Job controller makes no pods.
+  ...['get sdxljobs sdxl.io', 'get jobs batch', 'patch jobs batch', 'list events '],
 ]);
 
 suite('under the rights of the chart', { skip }, () => {
@@ -90,6 +91,7 @@ suite('under the rights of the chart', { skip }, () => {
           const client = await openClient(cluster());
           const jobs = new SdxlJobs(cluster(), client, { namespace: scope, timeoutMs: 90_000, context: () => operator.log });
           await Promise.all(Object.entries(lives).map(([name, live]) => live(jobs, name)));
+          await refusedOnce(jobs, scope);
         }
         const calls = (await readFile(auditLog, 'utf8'))
           .split('\n')
@@ -134,6 +136,21 @@ suite('under the rights of the chart', { skip }, () => {
     assert.deepEqual(others.sort(), []);
   });
 });
+
+/** Children that are there already, for a quota kept the Job from following them, are applied again. */
+async function refusedOnce(jobs: SdxlJobs, namespace: string): Promise<void> {
+  const core = cluster().api(CoreV1Api);
+  const quota = { namespace, name: 'no-jobs' };
+  await core.createNamespacedResourceQuota({
+    namespace,
+    body: { metadata: { name: quota.name }, spec: { hard: { 'count/jobs.batch': '0' } } },
+  });
+  await waitFor('quota in force', async () => (await core.readNamespacedResourceQuota(quota)).status?.used?.['count/jobs.batch']);
+  await jobs.create('refused', {});
+  await jobs.until('refused', 'refusal', ({ conditions }) => conditions?.some(({ reason }) => reason === 'QuotaExceeded') === true);
+  await core.deleteNamespacedResourceQuota(quota);
+  await jobs.completed('refused');
+}
 
 const env = (variables: Readonly<Record<string, string>>): Fields => ({
   env: Object.entries(variables).map(([name, value]) => ({ name, value })),

@@ -243,7 +243,11 @@ func (w *podWorker) setPhase(phase corev1.PodPhase) {
 }
 
 // finish gives the pod its last phase. Containers that never ran count as failed, those of an evicted pod too.
+// Devices are free by then: a pod that has ended is no obstacle to the scheduler.
 func (w *podWorker) finish(succeeded bool) {
+	for _, container := range w.containers {
+		container.releaseDevices()
+	}
 	phase := corev1.PodFailed
 	w.mutex.Lock()
 	if succeeded && (w.ending == nil || w.ending.reason == "") {
@@ -255,9 +259,6 @@ func (w *podWorker) finish(succeeded bool) {
 
 // awaitRemoval waits until the pod is deleted, and confirms that nothing of it runs.
 func (w *podWorker) awaitRemoval() {
-	for _, container := range w.containers {
-		container.releaseDevices()
-	}
 	for {
 		w.mutex.Lock()
 		pod := w.latest
