@@ -56,8 +56,9 @@ function remake(view: View, step: Step, missing: readonly Child[]): Step {
 }
 
 /** Whether the attempt cannot succeed any more. */
-function isEnding({ pods }: View, current: GangJob): boolean {
-  if (holds(current, 'FailureTarget') || holds(current, 'Failed')) return true;
+function isEnding({ job, pods }: View, current: GangJob): boolean {
+  // What was written down once stays so: pods without a node are gone at once, and with them all that told of it.
+  if (isTrue(job.status, 'FailureTarget') || holds(current, 'FailureTarget') || holds(current, 'Failed')) return true;
   return pods.some(
     (pod) => pod.phase === 'Failed' || isDisrupted(pod) || (pod.metadata.deletionTimestamp !== undefined && pod.phase !== 'Succeeded'),
   );
@@ -80,6 +81,7 @@ function ending(view: View, current: GangJob): Step {
     {
       GangReady: { status: false, reason: 'Ended', message: 'a pod of the gang has ended' },
       FailureTarget: { status: true, reason, message: `attempt ${String(attempt)} cannot succeed` },
+      ...view.unforeseen('PodEnded', `attempt ${String(attempt)} cannot succeed`, ['SuccessCriteriaMet']),
     },
   );
   return view.step(status, {
@@ -102,7 +104,11 @@ function takenAway({ pods, now, attempt }: View, current: GangJob): JobFailure |
 function settle(view: View, current: GangJob, attempt: number, now: Date): Step {
   const { job, pods } = view;
   const count = podCount(job.spec);
-  const waiting = waitsFor(current, pods, count, { podsRefused: view.observed.podsRefused, now });
+  const waiting = waitsFor(current, pods, count, {
+    podsRefused: view.observed.podsRefused,
+    queued: job.spec.scheduling?.queueName !== undefined,
+    now,
+  });
   const wasReady = isTrue(job.status, 'GangReady');
   const succeeded = holds(current, 'SuccessCriteriaMet') || pods.some(({ phase }) => phase === 'Succeeded');
   const restarts = (job.status.restarts ?? 0) + (job.status.disruptions ?? 0);

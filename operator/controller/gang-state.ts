@@ -20,9 +20,12 @@ export function waitsFor(
   gang: GangJob,
   pods: readonly GangPod[],
   count: number,
-  { podsRefused, now }: { readonly podsRefused: string | undefined; readonly now: Date },
+  { podsRefused, queued, now }: { readonly podsRefused: string | undefined; readonly queued: boolean; readonly now: Date },
 ): Waiting | undefined {
-  if (gang.suspended) return { reason: 'WaitingForQueue', message: `Job ${gang.metadata.name} is suspended until its queue admits it` };
+  if (gang.suspended) {
+    const until = queued ? ' until its queue admits it' : ', and not by this operator: it goes on once its spec.suspend is false';
+    return { reason: 'WaitingForQueue', message: `Job ${gang.metadata.name} is suspended${until}` };
+  }
   if (pods.length < count && podsRefused !== undefined) {
     return { reason: podsRefused.includes('exceeded quota') ? 'QuotaExceeded' : 'PodsNotCreated', message: podsRefused };
   }

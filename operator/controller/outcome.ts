@@ -82,6 +82,7 @@ export function complete(view: View): Step {
       SuccessCriteriaMet: { status: true, reason: 'PodsSucceeded', message: `attempt ${String(view.attempt)} has succeeded` },
       Restarting: { status: false, reason: 'Ended', message: 'the job has ended' },
       Reconciling: { status: false, reason: 'Ended', message: 'the job has ended' },
+      ...view.unforeseen('Ended', 'the job is complete', ['FailureTarget']),
     },
   );
   return view.step(status, {
@@ -104,6 +105,7 @@ export function fail(view: View, { reason, failure }: GangEnd, prefix = ''): Ste
       Restarting: { status: false, reason: 'Ended', message: 'the job has ended' },
       GangReady: { status: false, reason: 'Ended', message: 'the job has ended' },
       FailureTarget: { status: true, reason, message: `attempt ${String(attempt)} was the last` },
+      ...view.unforeseen('Ended', 'the job has failed', ['SuccessCriteriaMet']),
     },
   );
   return view.step(status, {

@@ -30,6 +30,7 @@ export function suspend(view: View): Step {
       Restarting: { status: false, reason: 'Suspended', message: 'the job is suspended' },
       Reconciling: { status: !idle, reason: idle ? 'Suspended' : 'Suspending', message },
       Stalled: { status: false, reason: 'Suspended', message: 'the job is suspended' },
+      ...view.unforeseen('Suspended', 'the job is suspended'),
     },
   );
   const events = idle ? [{ type: 'Normal', reason: 'Suspended', message } as const] : [];

@@ -1,5 +1,13 @@
 /** What was read of a job, sorted by attempt, and the forms in which decisions are told. */
-import { isFinished, withConditions, type ConditionChange, type ConditionType, type JobStatus, type StoredJob } from '../api/index.js';
+import {
+  isFinished,
+  isTrue,
+  withConditions,
+  type ConditionChange,
+  type ConditionType,
+  type JobStatus,
+  type StoredJob,
+} from '../api/index.js';
 import type { GangJob, GangPod, Observed } from './observed.js';
 import { isEnded, isHeld, isLost } from './pod-end.js';
 import { nothing, type Step } from './step.js';
@@ -48,6 +56,17 @@ export class View {
             { ...before, progress: shown },
           ];
     return same(written, present) ? undefined : written;
+  }
+
+  /** What was foreseen of an end that is over, or did not come, holds no more; nothing where nothing was foreseen. */
+  unforeseen(
+    reason: string,
+    message: string,
+    types: readonly ('SuccessCriteriaMet' | 'FailureTarget')[] = ['SuccessCriteriaMet', 'FailureTarget'],
+  ): Readonly<Partial<Record<ConditionType, ConditionChange>>> {
+    return Object.fromEntries(
+      types.filter((type) => isTrue(this.job.status, type)).map((type) => [type, { status: false, reason, message }]),
+    );
   }
 
   step(status: JobStatus | undefined, rest: Partial<Step> = {}): Step {

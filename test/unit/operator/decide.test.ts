@@ -155,6 +155,10 @@ test('a job queued with Kueue waits for its queue', () => {
   const begun = after(queued, decideOn({ job: queued }));
   const suspended = { ...gang(1), suspended: true };
   assert.equal(conditionOf(after(begun, decideOn({ job: begun, gangs: [suspended] })).status, 'GangReady')?.reason, 'WaitingForQueue');
+  // Somebody suspended the Job of a job that is in no queue.
+  const { job: seen } = running();
+  const { message } = conditionOf(after(seen, decideOn({ job: seen, gangs: [suspended] })).status, 'GangReady') ?? {};
+  assert.equal(message, 'Job flowers-rabbit-1 is suspended, and not by this operator: it goes on once its spec.suspend is false');
 });
 
 test('success is complete once the Job is', () => {
@@ -397,6 +401,36 @@ test('a pod that was taken away counts as such, also where it is gone before its
   const final = pod(1, 0, { exitCode: 3, words: lastWords('OUTPUT_UNWRITABLE', 3, false) });
   const failed = decideOn({ ...state, job: seen, pods: [final], gangs: [gang(1, ['FailureTarget'])], now: seconds(3) });
   assert.equal(failed.status?.phase, 'Failed');
+});
+
+test('an attempt that cannot succeed ends, also where its pods are gone without a trace', () => {
+  const state = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 2);
+  const deleted = [0, 1].map((index) => pod(1, index, { phase: 'Pending', deleted: '2026-01-01T00:02:30Z' }));
+  const seen = after(state.job, decideOn({ ...state, pods: deleted }));
+  assert.deepEqual(trueConditions(seen), ['FailureTarget', 'Reconciling']);
+  const { status } = decideOn({ job: seen, gangs: [{ ...gang(1), suspended: true }] });
+  assert.deepEqual([status?.phase, status?.disruptions, status?.lastFailure?.code], ['Restarting', 1, 'PodDeleted']);
+});
+
+test('what was foreseen of an attempt is not said of the next, nor of another end', () => {
+  const state = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 2);
+  const evicted = pod(1, 1, { ready: true, disrupted: 'EvictionByEvictionAPI' });
+  const ending = after(state.job, decideOn({ ...state, pods: [pod(1, 0, { ready: true }), evicted] }));
+  const held = { ...ending, spec: { ...ending.spec, suspend: true } };
+  const suspended = after(held, decideOn({ job: held }));
+  assert.deepEqual(trueConditions(suspended), ['Suspended']);
+  const resumed = { ...suspended, spec: ending.spec };
+  const begun = after(resumed, decideOn({ job: resumed }));
+  assert.deepEqual([begun.status.attempt, trueConditions(begun)], [2, ['Reconciling']]);
+
+  const complete = after(ending, decideOn({ job: ending, gangs: [gang(1, ['Complete'])] }));
+  assert.deepEqual(trueConditions(complete), ['Complete', 'SuccessCriteriaMet']);
+  const peers = [pod(1, 0, { exitCode: 0 }), pod(1, 1, { ready: true })];
+  const succeeding = after(state.job, decideOn({ ...state, pods: peers }));
+  assert.deepEqual(trueConditions(succeeding), ['SuccessCriteriaMet', 'Reconciling']);
+  const final = [pod(1, 0, { exitCode: 0 }), pod(1, 1, { exitCode: 3, words: lastWords('OUTPUT_UNWRITABLE', 3, false) })];
+  const failed = after(succeeding, decideOn({ job: succeeding, gangs: [gang(1, ['Failed'])], pods: final }));
+  assert.deepEqual(trueConditions(failed), ['Failed', 'FailureTarget', 'Stalled']);
 });
 
 test('restarts and disruptions have limits of their own', () => {
