@@ -1,5 +1,6 @@
 /** Mesh `Auto`: from a job that says how many ranks it has to one that says how they share the work. */
-import { imageCount, type SdxlJobSpec } from '../../crds/index.js';
+import { imageCount } from '../../crds/image-count.js';
+import type { SdxlJobSpec } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
 import { chooseMesh, fewerRanks, type MeshChoice, type MeshQuestion } from '../parallel/index.js';
 import { resolveBackend } from './backend.js';

@@ -1,7 +1,8 @@
 /** From the contract to the pipeline: the job's fields as the request every rank computes. */
 import { createHash } from 'node:crypto';
 import { posix, resolve } from 'node:path';
-import { imageCount, type SdxlJobSpec, type SdxlJobSpecPrompt } from '../../crds/index.js';
+import { imageCount } from '../../crds/image-count.js';
+import type { SdxlJobSpec, SdxlJobSpecPrompt } from '../../crds/index.js';
 import type { JobMesh } from '../parallel/index.js';
 import {
   requestOf,

@@ -1,5 +1,6 @@
 /** Counts what a pipeline reports. */
-import { imageCount, type SdxlJobSpec } from '../../crds/index.js';
+import { imageCount } from '../../crds/image-count.js';
+import type { SdxlJobSpec } from '../../crds/index.js';
 import { JobProgress, type RankMetrics } from '../observe/index.js';
 import type { PipelineEvent, PipelineObserver } from '../pipeline/index.js';
 import { stepsOfImages } from './job-request.js';
