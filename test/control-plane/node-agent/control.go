@@ -101,7 +101,7 @@ func (a *agent) listProcesses(request *http.Request) (any, error) {
 	return processes, nil
 }
 
-// processesIn lists those in the process namespace of one of them, oldest first.
+// processesIn lists those in the process namespace of its first, which comes first: numbers start again when they are used up.
 func processesIn(first int) ([]int, error) {
 	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", first))
 	if err != nil {
@@ -111,16 +111,18 @@ func processesIn(first int) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	var pids []int
+	pids := []int{first}
 	for _, link := range links {
 		if target, err := os.Readlink(link); err == nil && target == namespace {
 			pid, err := strconv.Atoi(strings.Split(link, "/")[2])
 			if err != nil {
 				return nil, err
 			}
-			pids = append(pids, pid)
+			if pid != first {
+				pids = append(pids, pid)
+			}
 		}
 	}
-	slices.Sort(pids)
+	slices.Sort(pids[1:])
 	return pids, nil
 }
