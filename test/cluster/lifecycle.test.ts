@@ -11,7 +11,6 @@ import type { ApiClient } from '../../operator/kube/index.js';
 import { packageFile } from '../../runtime/package-root.js';
 import { argoHealthOf } from '../support/argo-health.js';
 import { clusterSuite, FaultProxy, waitFor } from '../support/cluster/index.js';
-import { isReady } from '../support/cluster/pods.js';
 import { JobHistory, type JobState } from '../support/job-history.js';
 import { kstatusOf } from '../support/kstatus.js';
 import { OperatorProcess } from '../support/operator.js';
@@ -37,6 +36,8 @@ function inPhase(phase: JobPhase): (status: JobStatus) => boolean {
   return (status) => status.phase === phase;
 }
 
+const forever = { RUN_SECONDS: 600 };
+
 suite('jobs', { skip, concurrency: 6 }, () => {
   let client: ApiClient;
   let operator: OperatorProcess;
@@ -56,7 +57,11 @@ suite('jobs', { skip, concurrency: 6 }, () => {
     await agreed(history.states);
   });
 
-  const forever = { RUN_SECONDS: 600 };
+  /** The watch may be behind what is read. */
+  async function seen(name: string, is: (state: JobState) => boolean): Promise<void> {
+    await waitFor(`state of ${name}`, () => history.states.find((state) => state.metadata.name === name && is(state)));
+  }
+
   const isBuilding = ({ status }: V1Pod): boolean => status?.initContainerStatuses?.[0]?.state?.running !== undefined;
   const phases: Readonly<Record<string, readonly [spec: Fields, reach: (name: string) => Promise<unknown>]>> = {
     pending: [{ pods: { nodeSelector: { none: 'such' } } }, (name) => jobs.until(name, 'wait for a node', waitsFor('Unschedulable'))],
@@ -93,7 +98,7 @@ suite('jobs', { skip, concurrency: 6 }, () => {
     await jobs.until('foreground', 'readiness', inPhase('Running'));
     await jobs.delete('foreground', 'Foreground');
     await jobs.gone('foreground');
-    assert.ok(history.states.some(({ metadata }) => metadata.name === 'foreground' && typeof metadata.deletionTimestamp === 'string'));
+    await seen('foreground', ({ metadata }) => typeof metadata.deletionTimestamp === 'string');
   });
 
   test('suspended from the start, a job makes nothing until it is resumed', async () => {
@@ -108,7 +113,7 @@ suite('jobs', { skip, concurrency: 6 }, () => {
   });
 
   test('suspended while it runs, a job frees its pods, and goes on when it is resumed', async () => {
-    await jobs.create('paused', behaving({ RUN_SECONDS: 4 }, { activeDeadlineSeconds: 600 }));
+    await jobs.create('paused', behaving(forever, { activeDeadlineSeconds: 600 }));
     const { startTime = '' } = await jobs.until('paused', 'readiness', inPhase('Running'));
     await jobs.patch('paused', { suspend: true });
     const suspended = await jobs.until('paused', 'suspension', (status) => isTrue(status, 'Suspended'));
@@ -116,12 +121,13 @@ suite('jobs', { skip, concurrency: 6 }, () => {
     assert.deepEqual(await jobs.pods('paused', 1), []);
     await delay(1_000);
     await jobs.patch('paused', { suspend: false });
+    await jobs.until('paused', 'readiness', inPhase('Running'));
+    await jobs.finish('paused', 2);
     const { attempt, restarts, disruptions, startTime: resumed = '' } = await jobs.completed('paused');
     assert.deepEqual([attempt, restarts, disruptions], [2, 0, 0]);
     // Its time starts anew.
     assert.ok(resumed > startTime, `${resumed} > ${startTime}`);
-    const events = (await jobs.events('paused')).filter((reason) => reason !== 'GangReady');
-    assert.deepEqual(events, ['Started', 'Suspended', 'Resumed', 'Completed']);
+    await jobs.told('paused', 'Started', 'Suspended', 'Resumed', 'Completed');
   });
 
   test('a job out of time fails, and its pods end', async () => {
@@ -148,7 +154,7 @@ suite('jobs', { skip, concurrency: 6 }, () => {
     await jobs.create('clean', behaving({}, { cleanPodPolicy: 'All' }));
     await jobs.create('kept', behaving({}));
     await jobs.gone('brief');
-    assert.ok(history.states.some(({ metadata, status }) => metadata.name === 'brief' && status?.phase === 'Complete'));
+    await seen('brief', ({ status }) => status?.phase === 'Complete');
     await jobs.completed('clean');
     await waitFor('end of its pods', async () => ((await jobs.pods('clean', 1)).length === 0 ? true : undefined));
     await jobs.completed('kept');
@@ -212,12 +218,13 @@ suite('operators', { skip, concurrency: 1 }, () => {
     const client = await openClient(cluster());
     await using first = await OperatorProcess.start(cluster());
     const jobs = new SdxlJobs(cluster(), client, { context: () => first.log });
-    await jobs.create('upgraded', behaving({ RUN_SECONDS: 6 }));
+    await jobs.create('upgraded', behaving(forever));
     await jobs.until('upgraded', 'readiness', inPhase('Running'));
     const before = uids(await jobs.pods('upgraded', 1));
     assert.equal(await first.end('SIGTERM'), 0, first.log);
     await using second = await OperatorProcess.start(cluster(), { args: ['--runtime-image', 'example.com/next:2'] });
     await waitFor('the next version', () => (second.log.includes('reconciling') ? true : undefined), { context: () => second.log });
+    await jobs.finish('upgraded', 1);
     const { attempt, restarts, disruptions } = await jobs.completed('upgraded');
     assert.deepEqual([attempt, restarts, disruptions], [1, 0, 0]);
     const [pod] = await jobs.pods('upgraded', 1);
@@ -237,7 +244,7 @@ suite('operators', { skip, concurrency: 1 }, () => {
     await waitFor('a leader', () => (first.log.includes('reconciling') ? true : undefined), { context: () => first.log });
     await using second = await OperatorProcess.start(cluster(), { args });
     const jobs = new SdxlJobs(cluster(), client, { context: () => `${first.log}\n${second.log}` });
-    await jobs.create('slept-through', behaving({ RUN_SECONDS: 25 }));
+    await jobs.create('slept-through', behaving(forever));
     await jobs.until('slept-through', 'readiness', inPhase('Running'));
     first.pause();
     const paused = performance.now();
@@ -249,6 +256,7 @@ suite('operators', { skip, concurrency: 1 }, () => {
     first.resume();
     await jobs.completed('by-successor');
     await waitFor('insight', () => (first.log.includes('stops leading') ? true : undefined), { context: () => first.log });
+    await jobs.finish('slept-through', 1);
     const { attempt, restarts } = await jobs.completed('slept-through');
     assert.deepEqual([attempt, restarts], [1, 0]);
     const written = proxy.calls.filter(({ method, status }) => method !== 'GET' && status !== undefined && status < 300);
@@ -284,11 +292,12 @@ suite('operators', { skip, concurrency: 1 }, () => {
     await using operator = await OperatorProcess.start(cluster(), { server: proxy.url });
     const jobs = new SdxlJobs(cluster(), client, { context: () => operator.log });
     const words = { images: 1, imagesWritten: 1, latencySeconds: { p50: 1.25, p95: 1.5 }, samples: [1.25] };
-    await jobs.create('behind', behaving({ RUN_SECONDS: 5, LAST_WORDS: JSON.stringify(words) }));
-    await jobs.pod('behind', 1, 0, 'readiness', isReady);
+    await jobs.create('behind', behaving({ ...forever, LAST_WORDS: JSON.stringify(words) }));
+    await jobs.until('behind', 'readiness', inPhase('Running'));
     assert.equal(proxy.pauseWatches({ resource: 'pods' }), 1);
+    await jobs.finish('behind', 1);
     const { progress } = await jobs.completed('behind');
     assert.deepEqual([progress?.latencyP50, progress?.latencyP95], ['1.250s', '1.500s']);
-    assert.match(await operator.metrics(), /^sdxl_job_image_latency_seconds_sum\{namespace="default"\} 1\.25$/mu);
+    await operator.measures(/^sdxl_job_image_latency_seconds_sum\{namespace="default"\} 1\.25$/mu);
   });
 });

@@ -61,7 +61,9 @@ test('a node without heartbeats loses its pods, which end when it is back', { sk
 
 test('a power failure ends the processes of a node; the pods fail when it boots', { skip }, async () => {
   await using namespace = await cluster().namespace();
-  const pod = await runPod(cluster(), namespace.name, 'powerless', { containers: [shell(forever)] });
+  // However long the node takes to boot, nobody evicts the pod meanwhile.
+  const tolerations = [{ operator: 'Exists', effect: 'NoExecute' }];
+  const pod = await runPod(cluster(), namespace.name, 'powerless', { containers: [shell(forever)], tolerations });
   const node = nodeOf(await podOnce(cluster(), 'readiness', pod, isReady));
   const processes = await node.processes(pod);
   await node.agent.kill();
@@ -173,6 +175,8 @@ test('a quota refuses pods, and the Job says so', { skip }, async () => {
     const { items } = await core.listNamespacedEvent({ namespace: namespace.name, fieldSelector: 'reason=FailedCreate' });
     return items.some(({ message }) => message?.includes('exceeded quota: small')) ? true : undefined;
   });
+  const count = async (): Promise<number> => (await core.listNamespacedPod({ namespace: namespace.name })).items.length;
+  await waitFor('the pod that has room', async () => ((await count()) > 0 ? true : undefined));
   await delay(200);
-  assert.equal((await core.listNamespacedPod({ namespace: namespace.name })).items.length, 1);
+  assert.equal(await count(), 1);
 });

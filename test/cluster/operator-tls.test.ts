@@ -27,13 +27,13 @@ interface Pods {
 /** The certificate of whoever answers; a caller without one is turned away after that. */
 async function certificateAt(host: string, port: number): Promise<X509Certificate> {
   return await new Promise((resolve, reject) => {
-    const socket = connect({ host, port, rejectUnauthorized: false, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'] }, () => {
+    const socket = connect({ host, port, timeout: 5_000, rejectUnauthorized: false, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'] }, () => {
       const certificate = socket.getPeerX509Certificate();
       socket.destroy();
       if (certificate === undefined) reject(new Error('no certificate'));
       else resolve(certificate);
     });
-    socket.once('error', reject);
+    socket.once('error', reject).once('timeout', () => socket.destroy(new Error('no handshake')));
   });
 }
 

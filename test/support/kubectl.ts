@@ -6,6 +6,8 @@ import type { Cluster } from './cluster/index.js';
 import { toolPath, tryProgram, type Outcome } from './tools.js';
 
 const execute = promisify(execFile);
+/** Waits within a command have their own deadlines, which come first. */
+const timeoutMs = 180_000;
 
 export class Administrator {
   readonly #env: NodeJS.ProcessEnv;
@@ -25,7 +27,7 @@ export class Administrator {
 
   /** Output of a command that must succeed. */
   async kubectl(...args: readonly string[]): Promise<string> {
-    return (await execute(this.#kubectl, args, { env: this.#env, timeout: 60_000, maxBuffer: 1 << 26 })).stdout;
+    return (await execute(this.#kubectl, args, { env: this.#env, timeout: timeoutMs, maxBuffer: 1 << 26 })).stdout;
   }
 
   async tryKubectl(...args: readonly string[]): Promise<Outcome> {
@@ -33,6 +35,6 @@ export class Administrator {
   }
 
   async helm(...args: readonly string[]): Promise<string> {
-    return (await execute(toolPath('helm'), args, { env: this.#env, timeout: 60_000, maxBuffer: 1 << 26 })).stdout;
+    return (await execute(toolPath('helm'), args, { env: this.#env, timeout: timeoutMs, maxBuffer: 1 << 26 })).stdout;
   }
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
 import { packageFile } from '../../runtime/package-root.js';
-import type { Cluster } from './cluster/index.js';
+import { waitFor, type Cluster } from './cluster/index.js';
 
 export interface OperatorStart {
   readonly show?: boolean;
@@ -61,6 +61,19 @@ export class OperatorProcess implements AsyncDisposable {
     return await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   }
 
+  /** Resolves once it answers so to /metrics: what it counts follows what it writes. */
+  async measures(...expected: readonly RegExp[]): Promise<void> {
+    let last = '';
+    await waitFor(
+      `metrics ${expected.map(String).join(', ')}`,
+      async () => {
+        last = await this.metrics();
+        return expected.every((each) => each.test(last)) || undefined;
+      },
+      { context: () => last },
+    );
+  }
+
   async end(signal: NodeJS.Signals): Promise<number | null> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       const exited = once(this.#child, 'exit');
@@ -77,12 +90,20 @@ export class OperatorProcess implements AsyncDisposable {
   }
 }
 
-/** A volume that claims without a class are bound to; @returns its directory on this machine. */
-export async function addVolume(cluster: Cluster, client: ApiClient, name: string): Promise<string> {
+/**
+ * A volume that claims without a class are bound to; @returns its directory on this machine.
+ * @param claimRef the only claim that may have it; default: any
+ */
+export async function addVolume(
+  cluster: Cluster,
+  client: ApiClient,
+  name: string,
+  claimRef?: { readonly namespace: string; readonly name: string },
+): Promise<string> {
   const path = join(cluster.directory, 'volumes', name);
   await mkdir(path, { recursive: true });
   await chmod(path, 0o777);
-  const spec = { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce', 'ReadWriteMany'], hostPath: { path } };
+  const spec = { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce', 'ReadWriteMany'], hostPath: { path }, claimRef };
   const body = { apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name }, spec };
   await client.call({ verb: 'POST', path: '/api/v1/persistentvolumes', body, signal: AbortSignal.timeout(30_000) });
   return path;

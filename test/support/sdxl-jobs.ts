@@ -174,7 +174,33 @@ export class SdxlJobs {
     return new Map(items.map(({ metadata }) => [metadata?.name ?? '', metadata?.uid ?? '']));
   }
 
-  /** Reasons of the job's events, oldest first. */
+  /** Tells the stand-in ranks of an attempt, which are ready, that their time is over. */
+  async finish(name: string, attempt: number): Promise<void> {
+    for (const pod of await this.pods(name, attempt)) {
+      const all = await this.nodeOf(pod).processes({ namespace: this.namespace, name: pod.metadata?.name ?? '' });
+      const first = all.find(({ container }) => container === 'ranks');
+      assert.ok(first !== undefined, `no ranks in ${pod.metadata?.name ?? ''}`);
+      process.kill(first.pid, 'SIGUSR2');
+    }
+  }
+
+  /** Resolves once the job's events are these, oldest first, but for those of readiness: a gang may be over before it is seen. */
+  async told(name: string, ...expected: readonly string[]): Promise<void> {
+    // The operator tells of a change once the status that says so is written.
+    await waitFor(
+      `events ${expected.join(', ')} of ${name}`,
+      async () => {
+        assert.deepEqual(
+          (await this.events(name)).filter((reason) => reason !== 'GangReady'),
+          expected,
+        );
+        return true;
+      },
+      { context: async () => `${(await this.events(name)).join(', ')}\n${this.#context()}` },
+    );
+  }
+
+  /** Reasons of the job's events so far, oldest first. */
   async events(name: string): Promise<readonly string[]> {
     const { items } = await this.#cluster.api(EventsV1Api).listNamespacedEvent({ namespace: this.namespace });
     return items

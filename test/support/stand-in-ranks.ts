@@ -1,7 +1,8 @@
 /**
  * Stands for the runtime where only the operator is of interest: a process that is ready, runs and ends as its environment says, at once and without
- * a tensor. `build` is the init container.
+ * a tensor. It also ends, as if its time were over, when a test tells it to by SIGUSR2. `build` is the init container.
  */
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,6 +12,7 @@ function seconds(name: string, otherwise: number): number {
 }
 
 process.on('SIGTERM', () => process.exit(143));
+const told = once(process, 'SIGUSR2');
 const { SDXL_METRICS_HOST: host, SDXL_METRICS_PORT: port, LAST_WORDS: lastWords } = process.env;
 
 if (process.argv[2] === 'build') {
@@ -24,7 +26,7 @@ if (process.argv[2] === 'build') {
   });
   await delay(seconds('START_SECONDS', 0) * 1000);
   server.listen(Number(port), host);
-  await delay(seconds('RUN_SECONDS', 0) * 1000);
+  await Promise.race([told, delay(seconds('RUN_SECONDS', 0) * 1000)]);
   if (lastWords !== undefined) writeFileSync('/dev/termination-log', lastWords);
   process.exit(seconds('EXIT_CODE', 0));
 }
