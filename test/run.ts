@@ -30,13 +30,15 @@ const skips: string[] = [];
 const reporter = new spec();
 reporter.pipe(process.stdout);
 
-/** Files that start a cluster run after all others: they wait as much as they compute, and the programs they need are built before them. */
+/** Files that start a cluster run after all others: they wait as much as they compute. The programs they need are built beside the others. */
 const ofClusters = files.filter((file) => file.startsWith(join(compiledRoot, 'test/cluster/')));
+const built = ofClusters.length > 0 && clusterSkipReason() === false ? buildControlPlane() : undefined;
+built?.catch(() => undefined); // Told where it is awaited.
 await runFiles(
   files.filter((file) => !ofClusters.includes(file)),
   Math.max(2, Math.floor(availableParallelism() / 2)),
 );
-if (ofClusters.length > 0 && clusterSkipReason() === false) await buildControlPlane();
+await built;
 await runFiles(
   ofClusters.sort((a, b) => turnOf(a).localeCompare(turnOf(b))),
   2,

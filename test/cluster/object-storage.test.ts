@@ -55,7 +55,7 @@ test('a model is fetched once, pictures are uploaded, and none is lost or made t
   assert.equal(decode(await readFile(storage.file('pictures', 'two/x-1.png'))).width, 128);
 
   // The server goes away while a job uploads, for longer than the attempt waits.
-  const many = { numInferenceSteps: 12, numImages: 4, progressDeadlineSeconds: 10, failurePolicy: { backoffSeconds: 1 } };
+  const many = { numInferenceSteps: 30, numImages: 4, progressDeadlineSeconds: 10, failurePolicy: { backoffSeconds: 1 } };
   await jobs.create('away', spec('away', many));
   await waitFor('the first picture', async () => (await pictures('away')).find((key) => key.endsWith('.png')), { timeoutMs: 120_000 });
   const before = await storage.requests();

@@ -9,7 +9,9 @@ test('each mesh is compared with one rank, in latency and likeness; nothing is l
   const size = ['--size', '128', '--num-inference-steps', '2', '--threads', '1'];
   const runs = ['--num-warmup-runs', '1', '--avg-runs', '1', '--mode', 'Synchronous', '--data-degree', '2'];
   const args = ['bench', '--compare', '--model', fixture('random-sdxl'), ...size, ...runs, '-n', '2', '--json'];
-  const { code, stdout, stderr } = await sdxl(args, { cwd: workspace.path, env: { SDXL_CACHE_DIR: workspace.file('cache') } });
+  // Four gangs, one after the other.
+  const options = { cwd: workspace.path, env: { SDXL_CACHE_DIR: workspace.file('cache') } };
+  const { code, stdout, stderr } = await sdxl(args, options, 240_000);
   assert.equal(code, 0, stderr);
   const { results } = JSON.parse(stdout) as { results: Record<string, unknown>[] };
   assert.deepEqual(

@@ -69,7 +69,7 @@ test('a mesh that is chosen is the one that is explained: replicas for two image
 });
 
 test('status and metrics of rank 0 count the images of every replica', async () => {
-  const args = several('watched', 6, '-n', '2', '--data-degree', '2', '--num-inference-steps', '20', '--metrics-port', '0');
+  const args = several('watched', 6, '-n', '2', '--data-degree', '2', '--num-inference-steps', '60', '--metrics-port', '0');
   const run = new Sdxl(args, { cwd: workspace.path, env });
   const [, port = ''] = await run.until(/serving .* on 127\.0\.0\.1:(\d+)/u);
   const url = `http://127.0.0.1:${port}`;
@@ -84,7 +84,7 @@ test('status and metrics of rank 0 count the images of every replica', async () 
   assert(seen.progressRatio >= seen.imagesDone / 6 && seen.progressRatio <= 1, JSON.stringify(seen));
   assert.equal(new Set(seen.ranks.map(({ image }) => image)).size, 2);
   const counted = await eventually('six images in the metrics', async () => {
-    const text = await (await fetch(`${url}/metrics`)).text().catch(() => '');
+    const text = await (await fetch(`${url}/metrics`)).text();
     return /^sdxl_images_total\{result="written",job="[^"]+",rank="0"\} ([3-6])$/mu.exec(text)?.[1];
   });
   assert(Number(counted) >= 3);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { rm, utimes, writeFile } from 'node:fs/promises';
+import { rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { assertWritable, readRecord, removeDeadTemporaries } from '../../runtime/image/index.js';
@@ -100,8 +100,9 @@ test('a writer whose files are taken away writes its image anew', async () => {
         () => 1,
         () => 0,
       );
-      // Another image by then: it gives up one whose files vanish three times.
-      await delay(100);
+      // It gives up an image whose files vanish three times: the next is another.
+      const { ino } = await stat(path);
+      await eventually('image of a writer', async () => (await stat(path)).ino !== ino || child.exitCode !== null || undefined);
     }
     assert.equal(child.exitCode, null, 'it has failed');
   } finally {

@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import { decodeFrame, encodeFrame } from '../../runtime/collectives/grpc/frame.js';
 import { GrpcCommunicator, type TlsIdentity } from '../../runtime/collectives/index.js';
 import { localIdentity } from '../../runtime/launch/certificates.js';
+import { eventually } from '../support/sdxl.js';
 import { freePort, openGang, rankOptions, token } from '../unit/collectives/gang.js';
 
 const messages = 10_000;
@@ -204,6 +205,15 @@ describe('strangers at the port of a rank', () => {
   });
 });
 
+async function isOpen(port: number): Promise<true | undefined> {
+  return await new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' }, () => {
+      socket.destroy();
+      resolve(true);
+    }).on('error', () => resolve(undefined));
+  });
+}
+
 describe('strangers that come back', () => {
   const ended = new AbortController();
   const hold = (port: number, localAddress: string): void => {
@@ -224,7 +234,7 @@ describe('strangers that come back', () => {
     const port = await freePort();
     const first = GrpcCommunicator.open(rankOptions(0, 2, port));
     first.catch(() => undefined);
-    await delay(200);
+    await eventually('rank 0 at its port', async () => await isOpen(port));
     const quiet = Array.from({ length: 20 }, () => connect({ port, host: '127.0.0.1' }).on('error', () => undefined));
     await Promise.all(quiet.map((socket) => once(socket, 'connect')));
     for (let at = 0; at < 200; at++) hold(port, '127.0.0.2');

@@ -1,14 +1,8 @@
 /** A gang of ranks in one process, joined over real gRPC on loopback. */
-import { createServer, type AddressInfo } from 'node:net';
 import { GrpcCommunicator, SingleRank, type Communicator } from '../../runtime/collectives/index.js';
+import { freePort } from './cluster/ports.js';
 
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+export { freePort };
 
 const fingerprint = { version: 'test', modelDigest: 'm', backend: 'onnx', dtype: 'f32', mesh: 'test', plan: 'p', job: 'j' };
 

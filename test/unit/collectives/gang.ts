@@ -1,6 +1,8 @@
 /** Opens gangs of gRPC ranks within one process, for tests. */
-import { createServer, type AddressInfo } from 'node:net';
 import { GrpcCommunicator, type Fingerprint, type GrpcCommunicatorOptions } from '../../../runtime/collectives/index.js';
+import { freePort } from '../../support/cluster/ports.js';
+
+export { freePort };
 
 export const fingerprint: Fingerprint = {
   version: '0.1.0',
@@ -13,14 +15,6 @@ export const fingerprint: Fingerprint = {
 };
 
 export const token = 'a token that only this gang knows';
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 export function rankOptions(rank: number, worldSize: number, port: number): GrpcCommunicatorOptions {
   return {
