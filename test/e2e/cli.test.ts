@@ -59,6 +59,12 @@ const refusals: readonly {
     says: /error USAGE: --num-images is for --mesh: give both/u,
   },
   {
+    name: 'a graph as JSON',
+    args: ['inspect', '--model', model, '--size', '64', '--graph', 'unet', '--json'],
+    code: 2,
+    says: /error USAGE: --graph prints a text of its own: leave out --json/u,
+  },
+  {
     name: 'a graph and a mesh at once',
     args: ['inspect', '--mesh', '-n', '2', '--graph', 'unet'],
     code: 2,
@@ -327,30 +333,23 @@ test('validate reports every problem of every document with its line', async () 
   assert.equal(sample.code, 0, sample.stderr);
 });
 
-test('inspect explains which mesh would be chosen, for options and for files', async () => {
-  const shown = await sdxl(['inspect', '--mesh', '-n', '8', '--num-images', '4', '--backend', 'Cuda'], { cwd: workspace.path });
-  assert.equal(shown.code, 0, shown.stderr);
-  assert.match(shown.stdout, /^8 ranks, 4 images of 1024x1024, guidance, backend Cuda:$/mu);
-  assert.match(shown.stdout, /^\| data 4 x cfg 2 x patch 1 \| +4 \| +2 \| +0\.59 \| +1 \| +0\.59 \| chosen: /mu);
-  assert.match(shown.stdout, /^\| data 8 x cfg 1 x patch 1 .* 4 images for 8 replicas +\|$/mu);
-  assert.match(shown.stdout, /^Chosen: dataDegree: 4, cfgDegree: 2, patchDegree: 1$/mu);
-  const file = packageFile('manifests/samples/gpu-two-nodes.yaml');
-  const json = await sdxl(['inspect', '--mesh', '-f', file, '--json'], { cwd: workspace.path });
-  assert.equal(json.code, 0, json.stderr);
-  const { ranks, chosen, candidates } = JSON.parse(json.stdout) as { ranks: number; chosen: object; candidates: object[] };
-  assert.deepEqual([ranks, chosen, candidates.length], [16, { data: 1, cfg: 2, patch: 8 }, 9]);
-});
-
-test('inspect shows parameters, segments and exchanges of a mesh, and a graph', async () => {
-  const shown = await sdxl(['inspect', '--model', model, '--size', '128', '-n', '2'], { cwd: workspace.path });
-  assert.equal(shown.code, 0, shown.stderr);
-  assert.match(shown.stdout, /\| unet +\| +570,644 \| +\d+ \| +68 \| +68 \| /u);
-  assert.match(shown.stdout, /\| unet +\| group_norm_halo +\| +35 \|/u);
-  assert.doesNotMatch(shown.stdout, /stale|kept/u);
-  const displaced = await sdxl(['inspect', '--model', model, '--size', '128', '-n', '2', '--mode', 'SyncGn'], { cwd: workspace.path });
-  assert.match(displaced.stdout, /\| unet +\| key_value +\| +\d+ \| +[\d.]+ \| +stale +\|/u);
-  assert.match(displaced.stdout, /\| unet +\| group_norm_halo +\| +\d+ \| +[\d.]+ \| +fresh +\|/u);
-  assert.match(displaced.stdout, /and kept exchanges \d+\.\d [KM]iB/u);
-  const graph = await sdxl(['inspect', '--model', model, '--size', '128', '--graph', 'vae_decoder'], { cwd: workspace.path });
-  assert.match(graph.stdout, /^graph vae_decoder \(/u);
+test('validate goes on behind files that can not be read', async () => {
+  const sample = packageFile('manifests/samples/sdxljob.yaml');
+  await writeFile(workspace.file('latin.yaml'), Buffer.from([0x70, 0xe9]));
+  const { code, stdout, stderr } = await sdxl(['validate', '-f', 'absent.yaml', sample, 'latin.yaml', '.'], { cwd: workspace.path });
+  assert.equal(code, 2);
+  assert.deepEqual(
+    stdout.split('\n').map((line) => line.replace(/ \(.*|: save .*/u, '')),
+    [
+      "absent.yaml: the file can't be read",
+      `${sample}: flowers-rabbit is valid`,
+      'latin.yaml: it is no text in UTF-8',
+      ".: the file can't be read",
+      '',
+    ],
+  );
+  assert.match(stderr, /error JOB_INVALID: 3 problems in 4 files$/mu);
+  const alone = await sdxl(['validate', '-f', 'absent.yaml'], { cwd: workspace.path });
+  assert.equal(alone.code, 2);
+  assert.match(alone.stderr, /error USAGE: -f absent\.yaml: the file can't be read/u);
 });

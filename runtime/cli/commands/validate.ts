@@ -16,7 +16,7 @@ export function addValidateCommand(program: Command, context: Context): void {
     .addHelpText('after', examples('sdxl validate -f job.yaml', 'sdxl validate -f manifests/samples/*.yaml'))
     .action(async ({ file: files }: { readonly file: readonly string[] }) => {
       let problems = 0;
-      for (const file of files) problems += await validateFile(context, file);
+      for (const file of files) problems += await validateFile(context, file, files.length === 1);
       if (problems > 0) {
         const message = `${String(problems)} ${problems === 1 ? 'problem' : 'problems'} in ${String(files.length)} ${files.length === 1 ? 'file' : 'files'}`;
         throw new SdxlError('JOB_INVALID', message, { fields: { problems } });
@@ -24,9 +24,18 @@ export function addValidateCommand(program: Command, context: Context): void {
     });
 }
 
-async function validateFile({ stdout, stop }: Context, file: string): Promise<number> {
+/** The number of its problems. @throws SdxlError USAGE where the only file can't be read: nothing else is to be told; or the signal's reason */
+async function validateFile({ stdout, stop }: Context, file: string, only: boolean): Promise<number> {
+  let content: string;
+  try {
+    content = await readJobText(file, stop);
+  } catch (error) {
+    if (only || !(error instanceof SdxlError) || error.code !== 'USAGE') throw error;
+    stdout.write(`${error.message.replace(/^-f /u, '')}\n`);
+    return 1;
+  }
   let problems = 0;
-  for (const document of splitDocuments(await readJobText(file, stop))) {
+  for (const document of splitDocuments(content)) {
     const validation = validateSdxlJob(document);
     if (validation.ok) {
       stdout.write(`${file}: ${jobName(validation.job)} is valid\n`);
