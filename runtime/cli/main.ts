@@ -7,6 +7,8 @@ import { ExitCode, printable, SdxlError, toSdxlError } from '../errors/index.js'
 
 /** What is still open when the command is over may hold the process up no longer than this. */
 const lingerMs = 2_000;
+/** Some 90 are open while the program is loaded. */
+const fewFiles = 256;
 /** After the second signal: long enough to see the killed ranks go and to say so. */
 const lastWordsMs = 1_000;
 
@@ -48,7 +50,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (unwritten !== undefined) throw unwritten;
     return signalled() ?? ExitCode.success;
   } catch (thrown) {
-    const error = toSdxlError(thrown);
+    const error = toSdxlError(unloaded(thrown));
     const exitCode = error.code === 'CANCELLED' ? (signalled() ?? error.exitCode) : error.exitCode;
     await tellContainer(error, exitCode);
     const stack = verbose || error.code === 'INTERNAL' ? `\n${error.stack ?? ''}` : '';
@@ -74,6 +76,15 @@ async function tellContainer(error: SdxlError, exitCode: number): Promise<void> 
   } catch (failure) {
     process.stderr.write(`the termination log could not be written: ${toSdxlError(failure).message}\n`);
   }
+}
+
+/** Where no more files may be opened, modules that are there are not found: the system's own error is told instead. */
+function unloaded(thrown: unknown): unknown {
+  if (!(thrown instanceof Error && 'code' in thrown && thrown.code === 'ERR_MODULE_NOT_FOUND')) return thrown;
+  const { userLimits } = process.report.getReport() as { userLimits?: { open_files?: { soft: number | string } } };
+  const limit = Number(userLimits?.open_files?.soft);
+  if (!(limit < fewFiles)) return thrown;
+  return Object.assign(new Error(`too many open files, at most ${String(limit)} may be`), { code: 'EMFILE' });
 }
 
 function signalled(): number | undefined {

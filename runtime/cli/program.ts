@@ -35,9 +35,18 @@ export async function runProgram(context: Context, args: readonly string[]): Pro
     // Help and version were shown: that is what was asked for.
     if (error.exitCode === 0 || (error.code === 'commander.help' && args.length === 0)) return;
     // Its own words for help on a command that is not there are no message.
-    const message = error.code === 'commander.help' ? `unknown command '${args.at(-1) ?? ''}'` : error.message.replace(/^error: /u, '');
-    throw new SdxlError('USAGE', `${message}; see sdxl --help`, { fields: { code: error.code } });
+    const message = error.code === 'commander.help' ? `unknown command '${args.at(-1) ?? ''}'` : inOneSentence(error.message);
+    const command = program.commands.find((known) => known.name() === args.find((argument) => !argument.startsWith('-')));
+    const help = command === undefined ? 'sdxl --help' : `sdxl ${command.name()} --help`;
+    throw new SdxlError('USAGE', `${message}; see ${help}`, { fields: { code: error.code } });
   }
+}
+
+/** `error: option '--x <y>' argument 'z' is invalid. a number is expected.`: what is expected follows a colon, as everywhere else. */
+function inOneSentence(message: string): string {
+  return message
+    .replace(/^error: /u, '')
+    .replace(/ is invalid\. (.*)\.$/su, (_, expected: string) => ` is invalid: ${expected.slice(0, 1).toLowerCase()}${expected.slice(1)}`);
 }
 
 function configure(command: Command, { stdout, stderr }: Context): void {

@@ -40,6 +40,8 @@ export const errorCatalogue = {
   GRAPH_INVALID: ExitCode.internal,
   INTERNAL: ExitCode.internal,
   MEMORY_INSUFFICIENT: ExitCode.environment,
+  /** No more files, sockets and pipes may be open at once. */
+  OPEN_FILES_EXHAUSTED: ExitCode.environment,
   OUTPUT_UNWRITABLE: ExitCode.environment,
   /** The address or port for metrics is somebody's choice: another one must be chosen. */
   METRICS_UNAVAILABLE: ExitCode.environment,
@@ -142,6 +144,10 @@ export function toSdxlError(thrown: unknown): SdxlError {
   if (thrown instanceof SdxlError) return thrown;
   if (thrown instanceof Error && 'syscall' in thrown && thrown.syscall === 'uv_cwd') {
     return new SdxlError('USAGE', `the working directory is not there any more (${thrown.message}): change to another`, { cause: thrown });
+  }
+  if (thrown instanceof Error && 'code' in thrown && (thrown.code === 'EMFILE' || thrown.code === 'ENFILE')) {
+    const advice = 'raise the limit on open files (ulimit -n) to 1024 or more, or run fewer ranks here';
+    return new SdxlError('OPEN_FILES_EXHAUSTED', `${thrown.message}: ${advice}`, { cause: thrown });
   }
   const error = new SdxlError('INTERNAL', describeCause(thrown), { cause: thrown });
   if (thrown instanceof Error && thrown.stack !== undefined) error.stack = thrown.stack;

@@ -1,6 +1,7 @@
 /** A rank as its launcher sees it: a child process, what it last said, and how long it has been silent. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { SdxlError } from '../errors/index.js';
@@ -8,7 +9,7 @@ import type { RankPhase } from '../observe/index.js';
 import type { PipelineEvent } from '../pipeline/index.js';
 import type { Assignment, LauncherMessage, RankMessage } from './messages.js';
 import { rankNodeOptions } from './node-options.js';
-import { rankExited, reviveError } from './verdict.js';
+import { rankExited, rankNotStarted, reviveError } from './verdict.js';
 
 export interface RankEvents {
   readonly message: (rank: number, message: RankMessage) => void;
@@ -42,6 +43,8 @@ export class RankProcess {
   readonly #child: ChildProcess;
   readonly #assignment: Assignment;
   #started = false;
+  /** Why there is no process. */
+  #unborn: Error | undefined;
   readonly #events: RankEvents;
   readonly #lastLines: string[] = [];
   #place: string | undefined;
@@ -61,9 +64,11 @@ export class RankProcess {
     this.#child.on('message', (message: RankMessage) => {
       this.#heard(message);
     });
-    this.#child.on('error', () => undefined); // Its death is what counts, and that is seen below.
-    for (const stream of [this.#child.stdout, this.#child.stderr]) {
-      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#said(line));
+    // Of a process that is there its death is what counts, and that is seen below.
+    this.#child.on('error', (cause) => (this.#unborn ??= this.pid === undefined ? cause : undefined));
+    // Where no more files may be opened there are no pipes at all, which the types do not say.
+    for (const stream of [this.#child.stdout, this.#child.stderr] as (Readable | null | undefined)[]) {
+      if (stream) createInterface({ input: stream }).on('line', (line) => this.#said(line));
     }
     this.ended = this.#watchEnd();
   }
@@ -75,7 +80,7 @@ export class RankProcess {
 
   /** Hands the rank its assignment. May be called twice. */
   start(): void {
-    if (this.#started) return;
+    if (this.#started || this.pid === undefined) return;
     this.#started = true;
     const message: LauncherMessage = { type: 'start', assignment: this.#assignment };
     this.#child.send(message, () => undefined);
@@ -166,6 +171,10 @@ export class RankProcess {
     if (this.settled) return;
     this.settled = true;
     this.phase = 'failed';
+    if (this.#unborn !== undefined) {
+      this.#events.failed(this.rank, rankNotStarted(this.rank, this.#unborn));
+      return;
+    }
     this.#events.failed(this.rank, rankExited(this.rank, { code: child.exitCode, signal: child.signalCode }, this.#lastLines.join(' | ')));
   }
 }

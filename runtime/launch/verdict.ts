@@ -3,7 +3,7 @@
  * rank by itself (it died, hung, or reports an error of its own) comes before what it suffered from others (a lost or failed peer, an
  * exchange that never completed); what the launcher did to it counts for nothing. Within each class the earliest counts.
  */
-import { errorCatalogue, SdxlError, type ErrorCode, type SerializedError } from '../errors/index.js';
+import { errorCatalogue, SdxlError, toSdxlError, type ErrorCode, type SerializedError } from '../errors/index.js';
 
 /** Something that ended a rank. */
 export interface Failure {
@@ -65,6 +65,16 @@ export function rankExited(
       fields: { rank, ...(end.signal === null ? { exitCode: end.code ?? -1 } : { signal: end.signal }) },
     },
   );
+}
+
+/** The system made no process for the rank. */
+export function rankNotStarted(rank: number, cause: Error): SdxlError {
+  const known = toSdxlError(cause);
+  const { code, message } =
+    known.code === 'INTERNAL'
+      ? { code: 'RANK_EXITED' as const, message: `${cause.message}: processes (ulimit -u) and memory of the machine limit them` }
+      : known;
+  return new SdxlError(code, `its process can't be started: ${message}`, { fields: { rank }, cause });
 }
 
 /** A deadline that the job or the environment sets. */

@@ -86,7 +86,7 @@ const refusals: readonly {
     name: 'a size that is no pair',
     args: smallJob(model, '--original-size', '512x512'),
     code: 2,
-    says: /error USAGE: option '--original-size <height,width>' argument '512x512' is invalid/u,
+    says: /error USAGE: option '--original-size <height,width>' argument '512x512' is invalid: height,width is expected; see sdxl run --help$/mu,
   },
   {
     name: 'a size without extent',
