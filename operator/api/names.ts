@@ -14,7 +14,7 @@ export const labelNames = {
 export const completionIndexLabel = 'batch.kubernetes.io/job-completion-index';
 export const controllerUidLabel = 'batch.kubernetes.io/controller-uid';
 
-export const managedByValue = 'sdxl-operator';
+const managedByValue = 'sdxl-operator';
 export const rankContainer = 'ranks';
 export const metricsPort = 9400;
 export const rendezvousPort = 29_500;

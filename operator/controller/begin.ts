@@ -25,7 +25,9 @@ export function begin(view: View, settings: Settings): Step {
       Failed: { status: false, reason: 'NotEnded', message: 'nothing has ended the job' },
       Suspended: { status: false, reason: resumed ? 'Resumed' : 'NotSuspended', message: 'the job may run' },
       GangReady: { status: false, reason: 'NotStarted', message: 'the pods are not created yet' },
-      Restarting: { status: false, reason: 'FirstAttempt', message: 'no attempt has failed' },
+      Restarting: resumed
+        ? { status: false, reason: 'Resumed', message: `attempt ${String(attempt)} goes on where the job was suspended` }
+        : { status: false, reason: 'FirstAttempt', message: 'no attempt has failed' },
       Reconciling: { status: true, reason: 'Progressing', message: `attempt ${String(attempt)} is under way` },
       Stalled: { status: false, reason: 'Progressing', message: 'nothing is in the way' },
     },

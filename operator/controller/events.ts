@@ -15,7 +15,7 @@ export async function tell(client: ApiClient, job: StoredJob, { type, reason, me
     .slice(0, 16);
   const event = {
     metadata: { name: `${name}.${digest}`, namespace },
-    eventTime: new Date().toISOString().replace('Z', '000Z'), // MicroTime
+    eventTime: client.clock.now().toISOString().replace('Z', '000Z'), // MicroTime
     type,
     reason,
     action: 'Reconcile',

@@ -3,7 +3,7 @@
  * them. Parts start in this order: caches → leadership → workers and progress. They end in the reverse: no new work → work in hand → Lease → caches.
  */
 import { setMaxListeners } from 'node:events';
-import { jobResource, labelNames, managedByValue, storedJob, type StoredJob } from '../api/index.js';
+import { jobResource, labelNames, storedJob, type StoredJob } from '../api/index.js';
 import {
   ApiClient,
   ApiError,
@@ -117,7 +117,7 @@ export class Operator {
 
   /** Undefined: well; else what is not. */
   get unhealthy(): string | undefined {
-    const silent = this.#watches().find(({ informer }) => Date.now() - informer.heardAt > unhealthySilenceMs);
+    const silent = this.#watches().find(({ informer }) => informer.silentMs > unhealthySilenceMs);
     return silent === undefined
       ? undefined
       : `${silent.plural} have not been heard of for more than ${String(unhealthySilenceMs / 1000)} s`;
@@ -238,11 +238,14 @@ export class Operator {
       namespace,
       project,
       onChange,
-      ...(indexBy === undefined ? {} : { indexBy, labelSelector: `${labelNames.managedBy}=${managedByValue}` }),
+      ...(indexBy === undefined ? {} : { indexBy, labelSelector: labelNames.jobUid }),
       ...(stallMs === undefined ? {} : { stallMs }),
       onRestart: (reason, error) => {
         this.metrics.watchRestarted(resource.plural, reason);
-        if (error !== undefined) log.log('warn', `watching ${resource.plural}: ${describeError(error)}`, { reason });
+        if (error === undefined) return;
+        const unserved = error instanceof ApiError && error.isNotFound;
+        const what = unserved ? `the API server serves no ${resource.kind}s: install their CRD (docs/install.md)` : describeError(error);
+        log.log('warn', `watching ${resource.plural}: ${what}`, { reason });
       },
     });
   }

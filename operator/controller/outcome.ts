@@ -43,6 +43,7 @@ export function restart(view: View, end: GangEnd): Step {
     },
     {
       Restarting: { status: true, reason: end.reason, message },
+      Reconciling: { status: true, reason: 'Progressing', message: `attempt ${String(attempt + 1)} is under way` },
       GangReady: { status: false, reason: 'NotStarted', message: 'the last attempt is being deleted' },
       FailureTarget: { status: false, reason: 'Restarting', message: `attempt ${String(attempt + 1)} is next` },
       SuccessCriteriaMet: { status: false, reason: 'Restarting', message: `attempt ${String(attempt + 1)} is next` },

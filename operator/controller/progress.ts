@@ -96,7 +96,10 @@ export class ProgressWatch {
     const next = onward(before, progress);
     if (JSON.stringify(sorted(before)) === JSON.stringify(sorted(next)) || !client.limiter.hasRoom) return;
     const { resourceVersion } = current.metadata;
-    const object = { metadata: { name, namespace, resourceVersion }, status: { progress: { ...next, time: timestamp(new Date()) } } };
+    const object = {
+      metadata: { name, namespace, resourceVersion },
+      status: { progress: { ...next, time: timestamp(client.clock.now()) } },
+    };
     try {
       jobs.absorb(await client.apply(jobResource, object, { subresource: 'status', fieldManager, signal }));
     } catch (error) {

@@ -14,7 +14,7 @@ import {
   type JobStatus,
   type StoredJob,
 } from '../api/index.js';
-import { ApiError, applyOwn, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
+import { ApiError, applyOwn, keyOf, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
 import type { Child, Settings } from '../resources/index.js';
 import { decide } from './decide.js';
 import { tell } from './events.js';
@@ -36,9 +36,10 @@ export interface ReconcilerParts {
   readonly log: Log;
   /** How long rank 0 has told of no progress. */
   readonly stalledMs: (job: StoredJob) => number | undefined;
-  readonly now?: () => Date;
 }
 
+/** A Job that no event tells of, because somebody took its labels away, is looked at so often. */
+const unwatchedMs = 10_000;
 /** A Job without pods for so long is asked why. */
 const podsMissingMs = 2_000;
 
@@ -55,16 +56,18 @@ export class Reconciler {
 
   /** Does what is next for the job. @returns when to look again, in milliseconds; undefined: when something changes */
   async reconcile(key: string, signal: AbortSignal): Promise<number | undefined> {
-    const job = this.#parts.jobs.get(key);
+    const { gangs, jobs } = this.#parts;
+    const job = jobs.get(key);
     if (job === undefined) return undefined;
     const observed = await this.#observe(job, signal);
     const step = decide(observed, this.#parts.settings);
     await this.#carryOut(job, step, signal);
-    return step.requeueAfterMs;
+    const isWatched = observed.gangs.every(({ metadata }) => gangs.get(keyOf({ metadata })) !== undefined);
+    return isWatched ? step.requeueAfterMs : Math.min(step.requeueAfterMs ?? Infinity, unwatchedMs);
   }
 
   async #observe(job: StoredJob, signal: AbortSignal): Promise<Observed> {
-    const { gangs, pods, stalledMs, now = () => new Date() } = this.#parts;
+    const { client, gangs, pods, stalledMs } = this.#parts;
     const { uid } = job.metadata;
     const found = gangs.indexed(uid);
     const attempt = job.status.attempt ?? 0;
@@ -75,14 +78,16 @@ export class Reconciler {
     if (current !== undefined && !isFinished(job.status) && hasEnded(current) && !allEnded(job, current, its)) {
       its = [...its.filter(({ jobUid }) => jobUid !== current.metadata.uid), ...(await this.#livePods(job, current, signal))];
     }
+    // Asked last: what was read is not of a time to come.
+    const now = client.clock.now();
     return {
       job,
       gangs: found,
       pods: its,
-      now: now(),
+      now,
       stalledMs: stalledMs(job),
-      podsRefused: current === undefined ? undefined : await this.#podsRefused(job, current, its, now(), signal),
-      missing: current === undefined ? [] : await this.#missingOf(job, current, its, now(), signal),
+      podsRefused: current === undefined ? undefined : await this.#podsRefused(job, current, its, now, signal),
+      missing: current === undefined ? [] : await this.#missingOf(job, current, its, now, signal),
     };
   }
 
@@ -157,7 +162,11 @@ export class Reconciler {
     const before = status.conditions?.find(({ type }) => type === 'GangReady');
     if (before?.reason === reason && before.message === message) return;
     const change = { GangReady: { status: false, reason, message } };
-    const next = await this.#writeStatus(job, withConditions(status, change, job.metadata.generation, new Date()), signal);
+    const next = await this.#writeStatus(
+      job,
+      withConditions(status, change, job.metadata.generation, this.#parts.client.clock.now()),
+      signal,
+    );
     await tell(this.#parts.client, next, { type: 'Warning', reason, message }, signal);
   }
 }

@@ -9,6 +9,7 @@ import { ApiError } from './api-error.js';
 import type { Connection, TlsOptions } from './connection.js';
 import { apiVersionOf, pathOf, type KubeObject, type Resource } from './objects.js';
 import type { RateLimiter } from './rate-limiter.js';
+import { ServerClock } from './server-clock.js';
 
 export interface ClientOptions {
   readonly connection: Connection;
@@ -51,6 +52,7 @@ const applyPatch = 'application/apply-patch+yaml';
 
 export class ApiClient implements Disposable {
   readonly limiter: RateLimiter;
+  readonly clock = new ServerClock();
   readonly #options: ClientOptions;
   readonly #deadlineMs: number;
   #agent: { readonly tls: TlsOptions; readonly agent: HttpAgent | HttpsAgent } | undefined;
@@ -213,6 +215,7 @@ export class ApiClient implements Disposable {
       };
       call.signal.addEventListener('abort', onAbort, { once: true });
       request.once('response', (response) => {
+        this.clock.heard(response.headers.date);
         if (streaming) clearTimeout(deadline);
         resolve({ response, close });
       });

@@ -8,6 +8,7 @@ export { Informer, type RestartReason } from './informer.js';
 export { LeaderElection, type ElectionTiming } from './leader-election.js';
 export {
   apiVersionOf,
+  keyOf,
   pathOf,
   resources,
   type Condition,

@@ -44,6 +44,7 @@ export class Informer<T extends KubeObject> {
   #resourceVersion: string | undefined;
   #synced = false;
   #heardAt = Date.now();
+  #heardTime = performance.now();
 
   constructor(options: InformerOptions<T>) {
     this.#options = options;
@@ -65,6 +66,11 @@ export class Informer<T extends KubeObject> {
   /** When the server was last heard of, in milliseconds since 1970. */
   get heardAt(): number {
     return this.#heardAt;
+  }
+
+  /** For how long the server has not been heard of. */
+  get silentMs(): number {
+    return performance.now() - this.#heardTime;
   }
 
   get size(): number {
@@ -93,21 +99,26 @@ export class Informer<T extends KubeObject> {
   /** Lists and watches until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
+    let before: RestartReason | undefined;
     while (!signal.aborted) {
       const started = performance.now();
       try {
         if (this.#resourceVersion === undefined) await this.#list(signal);
         await this.#watch(signal);
         failures = performance.now() - started < healthyMs ? failures + 1 : 0;
+        before = 'ended';
         this.#options.onRestart?.('ended', undefined);
       } catch (error) {
         if (isOver(signal)) return;
         failures = performance.now() - started < healthyMs ? failures + 1 : 1;
         const expired = error instanceof ApiError && error.isExpired;
         if (expired) this.#resourceVersion = undefined;
-        this.#options.onRestart?.(expired ? 'expired' : 'error', error);
+        const reason = expired ? 'expired' : 'error';
+        this.#options.onRestart?.(reason, error);
         // A new list may be made at once; if that is of no use either, not again and again.
-        if (expired && failures === 1) continue;
+        const again = expired && before !== 'expired';
+        before = reason;
+        if (again) continue;
         const asked = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
         await delay(Math.max(asked, backoffMs(failures, retry)), undefined, { signal }).catch(() => undefined);
         continue;
@@ -132,7 +143,7 @@ export class Informer<T extends KubeObject> {
       version = list.metadata.resourceVersion;
       page = list.metadata.continue === '' ? undefined : list.metadata.continue;
     } while (page !== undefined);
-    this.#heardAt = Date.now();
+    this.#heard();
     for (const [key, object] of this.#objects) if (listed.get(key)?.metadata.uid !== object.metadata.uid) this.#remove(object);
     for (const object of listed.values()) this.#set(object);
     this.#resourceVersion = version;
@@ -151,11 +162,16 @@ export class Informer<T extends KubeObject> {
     };
     let rest = '';
     for await (const chunk of client.stream({ verb: 'GET', path: pathOf(resource, namespace), query, signal }, stallMs)) {
-      this.#heardAt = Date.now();
+      this.#heard();
       const lines = (rest + chunk).split('\n');
       rest = lines.pop() ?? '';
       for (const line of lines) if (line !== '') this.#take(JSON.parse(line) as WatchEvent);
     }
+  }
+
+  #heard(): void {
+    this.#heardAt = Date.now();
+    this.#heardTime = performance.now();
   }
 
   #take(event: WatchEvent): void {

@@ -38,12 +38,15 @@ interface Lease extends KubeObject {
 const defaultTiming: ElectionTiming = { leaseMs: 15_000, renewMs: 10_000, retryMs: 2_000 };
 /** A call that started in time must have ended before the Lease may be taken over. */
 const marginMs = 1_000;
+/** What a Lease says of its own duration is respected up to so many of ours: it may have been written by hand. */
+const longestLease = 10;
+const maxInt32 = 0x7fff_ffff;
 
 export class LeaderElection {
   readonly #options: ElectionOptions;
   readonly #timing: ElectionTiming;
   /** The Lease as last read, and when it was first read like that. */
-  #seen: { readonly version: string; readonly at: number } | undefined;
+  #seen: { readonly version: string; readonly holder: string; readonly respectMs: number; readonly at: number } | undefined;
   /** When the call started that renewed the Lease last. */
   #renewedAt: number | undefined;
 
@@ -104,10 +107,12 @@ export class LeaderElection {
     const started = performance.now();
     try {
       const lease = await client.get<Lease>(resources.lease, namespace, name, signal);
-      const holder = lease?.spec?.holderIdentity ?? '';
-      const mine = holder === identity;
-      if (lease !== undefined && holder !== '' && !mine && !this.#expired(lease)) return false;
-      await this.#write(lease, identity, mine, signal);
+      if (this.#isTaken(lease)) {
+        // Whoever has taken it leads from now on, however long it was this process's.
+        if (lease !== undefined) this.#renewedAt = undefined;
+        return false;
+      }
+      await this.#write(lease, identity, lease?.spec?.holderIdentity === identity, signal);
       this.#renewedAt = started;
       return true;
     } catch (error) {
@@ -117,12 +122,17 @@ export class LeaderElection {
     }
   }
 
-  /** Nobody has renewed it since this process first saw it as it is. */
-  #expired(lease: Lease): boolean {
-    const version = lease.metadata.resourceVersion ?? '';
-    if (this.#seen?.version !== version) this.#seen = { version, at: performance.now() };
-    const durationMs = (lease.spec?.leaseDurationSeconds ?? 0) * 1000;
-    return performance.now() - this.#seen.at > durationMs;
+  /** Somebody else holds it and may have renewed it. One that was deleted counts as it was last seen: its holder does not know of it yet. */
+  #isTaken(lease: Lease | undefined): boolean {
+    const version = lease?.metadata.resourceVersion ?? '';
+    if (lease !== undefined && this.#seen?.version !== version) {
+      const { leaseMs } = this.#timing;
+      const { holderIdentity: holder = '', leaseDurationSeconds: seconds = 0 } = lease.spec ?? {};
+      const respectMs = Math.min(Math.max(seconds * 1000, leaseMs), leaseMs * longestLease);
+      this.#seen = { version, holder, respectMs, at: performance.now() };
+    }
+    if (this.#seen === undefined || this.#seen.holder === '' || this.#seen.holder === this.#options.identity) return false;
+    return performance.now() - this.#seen.at <= this.#seen.respectMs;
   }
 
   async #write(lease: Lease | undefined, holder: string, kept: boolean, signal: AbortSignal): Promise<void> {
@@ -136,7 +146,7 @@ export class LeaderElection {
         leaseDurationSeconds: holder === '' ? 1 : this.#timing.leaseMs / 1000,
         acquireTime: kept ? (lease?.spec?.acquireTime ?? now) : now,
         renewTime: now,
-        leaseTransitions: kept || lease === undefined ? transitions : transitions + 1,
+        leaseTransitions: kept || lease === undefined ? transitions : Math.min(transitions + 1, maxInt32),
       },
     };
     if (lease === undefined) await client.create(resources.lease, body, signal);

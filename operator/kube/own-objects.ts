@@ -29,7 +29,7 @@ export async function applyOwn(
     if (found === undefined) throw error;
     if (found === 'foreign') {
       const { namespace, name } = object.metadata;
-      const message = `${resource.kind} ${name} exists and is not this job's: delete it or rename it, or give the job another name`;
+      const message = `${resource.kind} ${name} exists and is not this job's: one of an earlier job of this name goes by itself; else delete it or rename it, or give the job another name`;
       throw new ApiError(message, { verb: 'PATCH', path: pathOf(resource, namespace, name), status: 422, reason: 'Invalid' }, error);
     }
   }

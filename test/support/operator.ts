@@ -12,6 +12,8 @@ export interface OperatorStart {
   readonly show?: boolean;
   readonly args?: readonly string[];
   readonly server?: string;
+  /** Of Node, before the program. */
+  readonly nodeArgs?: readonly string[];
   /** A ServiceAccount's; default: an administrator's. */
   readonly token?: string;
 }
@@ -30,14 +32,23 @@ export class OperatorProcess implements AsyncDisposable {
 
   static async start(
     cluster: Cluster,
-    { show = false, args = [], server = cluster.url, token }: OperatorStart = {},
+    { show = false, args = [], nodeArgs = [], server = cluster.url, token }: OperatorStart = {},
   ): Promise<OperatorProcess> {
     const kubeconfig = await cluster.writeKubeconfig(`operator-${new URL(server).port}`, {
       server,
       ...(token === undefined ? {} : { token }),
     });
     const addresses = ['--metrics-bind-address', '127.0.0.1:0', '--health-bind-address', '127.0.0.1:0'];
-    const all = [packageFile('dist/operator/main.js'), '--kubeconfig', kubeconfig, '--log-format', 'text', ...addresses, ...args];
+    const all = [
+      ...nodeArgs,
+      packageFile('dist/operator/main.js'),
+      '--kubeconfig',
+      kubeconfig,
+      '--log-format',
+      'text',
+      ...addresses,
+      ...args,
+    ];
     return new OperatorProcess(spawn(process.execPath, all, { stdio: ['ignore', 'ignore', 'pipe'] }), show);
   }
 

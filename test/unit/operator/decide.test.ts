@@ -412,6 +412,21 @@ test('an attempt that cannot succeed ends, also where its pods are gone without 
   assert.deepEqual([status?.phase, status?.disruptions, status?.lastFailure?.code], ['Restarting', 1, 'PodDeleted']);
 });
 
+test('conditions speak of the attempt that is under way', () => {
+  const state = running();
+  const failed = [pod(1, 0, { exitCode: 75 })];
+  const restarting = after(state.job, decideOn({ ...state, pods: failed, gangs: [gang(1, ['Failed'])] }));
+  assert.equal(conditionOf(restarting.status, 'Reconciling')?.message, 'attempt 2 is under way');
+  const held = { ...restarting, spec: { ...restarting.spec, suspend: true } };
+  const suspended = { ...after(held, decideOn({ job: held })), spec: state.job.spec };
+  const resumed = after(suspended, decideOn({ job: suspended }));
+  assert.equal(
+    conditionOf(resumed.status, 'Restarting')?.message,
+    `attempt ${String(resumed.status.attempt)} goes on where the job was suspended`,
+  );
+  assert.equal(resumed.status.restarts, 1);
+});
+
 test('what was foreseen of an attempt is not said of the next, nor of another end', () => {
   const state = running({ parallelism: { patchDegree: 2, ranksPerPod: 1 } }, 2);
   const evicted = pod(1, 1, { ready: true, disrupted: 'EvictionByEvictionAPI' });

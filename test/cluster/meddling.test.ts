@@ -1,0 +1,92 @@
+/** Somebody edits what is the operator's, or takes the CRD away: the job goes on, or the next one does, and nothing waits for ever. */
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { conditionOf, isTrue, type JobStatus } from '../../operator/api/index.js';
+import type { ApiClient } from '../../operator/kube/index.js';
+import { packageFile } from '../../runtime/package-root.js';
+import { clusterSuite, waitFor } from '../support/cluster/index.js';
+import { counted } from '../support/faulted-jobs.js';
+import { OperatorProcess } from '../support/operator.js';
+import { installCrd, openClient } from '../support/sdxl-crd.js';
+import { childrenOfOnePod, SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
+
+const standIn = { entrypoint: [process.execPath, packageFile('dist/test/support/stand-in-ranks.js')], user: 10_001 };
+const { skip, cluster } = clusterSuite({ nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standIn } }] });
+const crd = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/sdxljobs.sdxl.io';
+const gangs = '/apis/batch/v1/namespaces/default/jobs';
+
+function running(runSeconds: number, more: Fields = {}): Fields {
+  return { pods: { env: [{ name: 'RUN_SECONDS', value: String(runSeconds) }] }, failurePolicy: { backoffSeconds: 0 }, ...more };
+}
+
+function isReady(status: JobStatus): boolean {
+  return isTrue(status, 'GangReady');
+}
+
+suite('what is the operator’s, in other hands', { skip }, () => {
+  let client: ApiClient;
+  let operator: OperatorProcess;
+  let jobs: SdxlJobs;
+
+  before(async () => {
+    client = await openClient(cluster());
+    operator = await OperatorProcess.start(cluster());
+    jobs = new SdxlJobs(cluster(), client, { context: () => operator.log });
+  });
+  after(async () => {
+    await operator[Symbol.asyncDispose]();
+  });
+
+  async function patch(path: string, body: object): Promise<void> {
+    await client.call({ verb: 'PATCH', path, contentType: 'application/merge-patch+json', body, signal: AbortSignal.timeout(30_000) });
+  }
+
+  test('an operator that is there before the CRD says what is missing, and goes on once it is there', async () => {
+    await waitFor('a word', () => (operator.log.includes('the API server serves no SdxlJobs: install their CRD') ? true : undefined), {
+      context: () => operator.log,
+    });
+    await installCrd(client);
+    await jobs.create('first', running(0));
+    await jobs.completed('first');
+  });
+
+  test('a Job whose labels are taken away or changed is followed to its end', async () => {
+    const labels = { helmed: { 'app.kubernetes.io/managed-by': 'Helm' }, stripped: { 'sdxl.io/job-uid': null, 'sdxl.io/job-name': null } };
+    await Promise.all(
+      Object.entries(labels).map(async ([name, changed]) => {
+        await jobs.create(name, running(8));
+        await jobs.until(name, 'readiness', isReady);
+        await patch(`${gangs}/${name}-1`, { metadata: { labels: changed } });
+        assert.deepEqual(counted(await jobs.completed(name)), { attempt: 1, restarts: 0, disruptions: 0 });
+      }),
+    );
+  });
+
+  test('a Job that is suspended by hand while its pods wait for a node is made anew', async () => {
+    await jobs.create('paused', running(0, { pods: { nodeSelector: { none: 'such' } } }));
+    await jobs.until('paused', 'wait', (status) => conditionOf(status, 'GangReady')?.reason === 'Unschedulable');
+    await patch(`${gangs}/paused-1`, { spec: { suspend: true } });
+    const status = await jobs.until(
+      'paused',
+      'next attempt',
+      (seen) => seen.attempt === 2 && conditionOf(seen, 'GangReady')?.reason === 'Unschedulable',
+    );
+    assert.deepEqual([status.disruptions, isTrue(status, 'FailureTarget')], [1, false]);
+    await jobs.delete('paused');
+    await jobs.gone('paused');
+  });
+
+  test('a CRD that is deleted takes jobs and gangs along; jobs of one that is made again are made', async () => {
+    await jobs.create('along', running(600));
+    await jobs.until('along', 'readiness', isReady);
+    await client.call({ verb: 'DELETE', path: crd, signal: AbortSignal.timeout(30_000) });
+    await waitFor('end of its gang', async () => ((await jobs.children('along')).length === 0 ? true : undefined), {
+      timeoutMs: 120_000,
+      context: () => operator.log,
+    });
+    await installCrd(client);
+    await jobs.create('again', running(0));
+    await jobs.completed('again');
+    assert.deepEqual(await jobs.children('again'), childrenOfOnePod);
+  });
+});
