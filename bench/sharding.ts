@@ -87,8 +87,8 @@ async function main(size: number, rounds: number, patch: number): Promise<void> 
 async function report(model: string, size: number, patch: number, times: { alone: RunTiming[]; gang: RunTiming[] }): Promise<void> {
   await using opened = await Model.open(model);
   const whole = planComponents(opened, { cfg: 1, patch: 1 }, 0).components.unet.graph;
-  const unit = opened.latentUnit * opened.vaeScaleFactor;
-  const flops = countFlops(whole, { batch: 2, height: size / unit, width: size / unit, tokens: 77 });
+  const latents = size / opened.vaeScaleFactor;
+  const flops = countFlops(whole, { batch: 2, height: latents, width: latents, tokens: 77 });
   const alone = median(times.alone.map(({ totalSeconds }) => totalSeconds));
   const gang = median(times.gang.map(({ totalSeconds }) => totalSeconds));
   const exchange = median(times.gang.map(({ exchangeSeconds }) => exchangeSeconds));

@@ -56,7 +56,7 @@ export function validateSdxlJob(source: unknown, options: ValidateOptions = {}):
   return validateObject(parsed.value, options, parsed.locate);
 }
 
-/** `height: 1000 is not a multiple of 32 …`, with the line where it is known. */
+/** `height: 1001 is not a multiple of 8 …`, with the line where it is known. */
 export function formatJobProblem({ path, message, line }: JobProblem): string {
   const at = line === undefined ? '' : `line ${String(line)}: `;
   return path === '' ? `${at}${message}` : `${at}${path}: ${message}`;

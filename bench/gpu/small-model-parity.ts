@@ -98,6 +98,7 @@ function requests(): ReadonlyMap<string, ImageRequest> {
   add('256x256 in 70 steps', { prompt: 'a fox in the snow', numInferenceSteps: 70 });
   add('256x256 guidance scaled back', { prompt: 'a boat at sea', guidanceRescale: 0.7 });
   add('320x288 a goat on a hill', { prompt: 'a goat on a hill', height: 320, width: 288 });
+  add('320x296 levels of odd widths', { prompt: 'a fox in the snow', height: 320, width: 296 });
   // At guidance 5 LCM diverges under the least noise: it was made for none.
   for (const [className, guidanceScale] of [
     ['EulerAncestralDiscreteScheduler', 5],

@@ -91,11 +91,16 @@ export const sdxlJobSchema: StructuralSchema = {
             "'%d prompts x numImages %d = %d images, at most 10000 are allowed: lower numImages, or make several jobs' .format([self.prompts.size(), self.numImages, self.prompts.size() * self.numImages])",
         },
         {
-          rule: '!has(self.prompts) || self.prompts.all(p, !has(p.height) || p.height % (32 * self.parallelism.patchDegree) == 0)',
+          rule: '!has(self.prompts) || self.parallelism.patchDegree == 1 || self.prompts.all(p, !has(p.height) || p.height % (32 * self.parallelism.patchDegree) == 0)',
           fieldPath: '.prompts',
-          message: 'every height of prompts must be a multiple of 32 x parallelism.patchDegree',
+          message: 'every height of prompts must be a multiple of 32 x parallelism.patchDegree where that is above 1',
           messageExpression:
             "'every height of prompts must be a multiple of 32 x patchDegree = %d'.format([32 * self.parallelism.patchDegree])",
+        },
+        {
+          rule: '!has(self.prompts) || self.parallelism.cfgDegree == 1 || self.prompts.all(p, !has(p.height) || p.height % 16 == 0)',
+          fieldPath: '.prompts',
+          message: 'every height of prompts must be a multiple of 16 with cfgDegree 2, so that both ranks decode equally many rows',
         },
         {
           rule: '!has(self.prompts) || double(self.guidanceScale) > 1.0 || self.prompts.all(p, !has(p.negativePrompt))',
@@ -151,9 +156,16 @@ export const sdxlJobSchema: StructuralSchema = {
             'credentialsSecret sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN: remove them here, or remove credentialsSecret',
         },
         {
-          rule: 'self.height % (32 * self.parallelism.patchDegree) == 0',
+          rule: 'self.parallelism.cfgDegree == 1 || self.parallelism.patchDegree > 1 || self.height % 16 == 0',
           fieldPath: '.height',
-          message: 'height must be a multiple of 32 x parallelism.patchDegree',
+          message: 'height must be a multiple of 16 with cfgDegree 2, so that both ranks decode equally many rows',
+          messageExpression:
+            "'height %d cannot be decoded by both ranks of cfgDegree 2: it must be a multiple of 16, the nearest are %d and %d' .format([self.height, self.height / 16 * 16, (self.height / 16 + 1) * 16])",
+        },
+        {
+          rule: 'self.parallelism.patchDegree == 1 || self.height % (32 * self.parallelism.patchDegree) == 0',
+          fieldPath: '.height',
+          message: 'height must be a multiple of 32 x parallelism.patchDegree where that is above 1',
           messageExpression:
             "self.height < 32 * self.parallelism.patchDegree ? 'height %d cannot be split over patchDegree %d: it must be a multiple of 32 x patchDegree = %d' .format([self.height, self.parallelism.patchDegree, 32 * self.parallelism.patchDegree]) : (self.height / (32 * self.parallelism.patchDegree) + 1) * 32 * self.parallelism.patchDegree > 4096 ? 'height %d cannot be split over patchDegree %d: it must be a multiple of 32 x patchDegree = %d, the nearest is %d' .format([self.height, self.parallelism.patchDegree, 32 * self.parallelism.patchDegree, self.height / (32 * self.parallelism.patchDegree) * 32 * self.parallelism.patchDegree]) : 'height %d cannot be split over patchDegree %d: it must be a multiple of 32 x patchDegree = %d, the nearest are %d and %d' .format([self.height, self.parallelism.patchDegree, 32 * self.parallelism.patchDegree, self.height / (32 * self.parallelism.patchDegree) * 32 * self.parallelism.patchDegree, (self.height / (32 * self.parallelism.patchDegree) + 1) * 32 * self.parallelism.patchDegree])",
         },
@@ -543,15 +555,15 @@ export const sdxlJobSchema: StructuralSchema = {
                 format: 'int32',
                 minimum: 64,
                 maximum: 4096,
-                multipleOf: 32,
-                description: 'Height of its images in pixels, a multiple of 32 x patchDegree. Left out, as in the job.',
+                multipleOf: 8,
+                description: "Height of its images in pixels, by the same rules as the job's. Left out, as in the job.",
               },
               width: {
                 type: 'integer',
                 format: 'int32',
                 minimum: 64,
                 maximum: 4096,
-                multipleOf: 32,
+                multipleOf: 8,
                 description: 'Width of its images in pixels. Left out, as in the job.',
               },
               numInferenceSteps: {
@@ -613,19 +625,19 @@ export const sdxlJobSchema: StructuralSchema = {
           format: 'int32',
           minimum: 64,
           maximum: 4096,
-          multipleOf: 32,
+          multipleOf: 8,
           default: 1024,
           description:
-            'Height of each image in pixels. A multiple of 32 x patchDegree, so that every rank has equally many rows at each level of the UNet.',
+            'Height of each image in pixels. A multiple of 8; with patchDegree above 1 of 32 x patchDegree, so that every rank has equally many rows at each level of the UNet; else with cfgDegree 2 of 16. SDXL was trained on multiples of 64.',
         },
         width: {
           type: 'integer',
           format: 'int32',
           minimum: 64,
           maximum: 4096,
-          multipleOf: 32,
+          multipleOf: 8,
           default: 1024,
-          description: 'Width of each image in pixels. A multiple of 32.',
+          description: 'Width of each image in pixels. A multiple of 8.',
         },
         originalSize: {
           type: 'object',
@@ -972,7 +984,7 @@ export const sdxlJobSchema: StructuralSchema = {
               maximum: 32,
               default: 1,
               description:
-                'Number of horizontal stripes an image is cut into, one for each rank. Height must be a multiple of 32 x patchDegree.',
+                'Number of horizontal stripes an image is cut into, one for each rank. Above 1, height must be a multiple of 32 x patchDegree.',
               example: 2,
             },
             ranksPerPod: {

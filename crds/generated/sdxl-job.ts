@@ -64,9 +64,9 @@ export interface SdxlJobSpec {
   readonly promptSyntax: 'Plain' | 'Weighted';
   /** How many layers of both text encoders to leave out at their end, beyond the last one, which SDXL never uses. Counts as `clip_skip` does in diffusers: the negative and the pooled prompt are those of all layers. At most one less than the smaller encoder has layers, 11 for SDXL base. Default: 0. */
   readonly clipSkip: number;
-  /** Height of each image in pixels. A multiple of 32 x patchDegree, so that every rank has equally many rows at each level of the UNet. Default: 1024. */
+  /** Height of each image in pixels. A multiple of 8; with patchDegree above 1 of 32 x patchDegree, so that every rank has equally many rows at each level of the UNet; else with cfgDegree 2 of 16. SDXL was trained on multiples of 64. Default: 1024. */
   readonly height: number;
-  /** Width of each image in pixels. A multiple of 32. Default: 1024. */
+  /** Width of each image in pixels. A multiple of 8. Default: 1024. */
   readonly width: number;
   /** Size that a training picture is said to have had before it was scaled to targetSize; a small one makes images look scaled up (Podell et al. 2023, section 2.2). Left out, the image's own. */
   readonly originalSize?: SdxlJobSpecOriginalSize;
@@ -228,7 +228,7 @@ export interface SdxlJobSpecPrompt {
   readonly negativePrompt2?: string;
   /** Seed of its first image; the next ones count on from it. Left out, image i of the job has the job's seed + i. */
   readonly seed?: number;
-  /** Height of its images in pixels, a multiple of 32 x patchDegree. Left out, as in the job. */
+  /** Height of its images in pixels, by the same rules as the job's. Left out, as in the job. */
   readonly height?: number;
   /** Width of its images in pixels. Left out, as in the job. */
   readonly width?: number;
@@ -330,7 +330,7 @@ export interface SdxlJobSpecParallelism {
   readonly dataDegree: number;
   /** 2 computes the conditional and the unconditional branch on different ranks; 1 computes both on each. 2 needs guidanceScale above 1. Default: 1. */
   readonly cfgDegree: number;
-  /** Number of horizontal stripes an image is cut into, one for each rank. Height must be a multiple of 32 x patchDegree. Default: 1. */
+  /** Number of horizontal stripes an image is cut into, one for each rank. Above 1, height must be a multiple of 32 x patchDegree. Default: 1. */
   readonly patchDegree: number;
   /** Ranks of each pod. There are as many pods as ranks / ranksPerPod, which start and end together. Left out, all ranks share one pod. */
   readonly ranksPerPod?: number;

@@ -4,8 +4,8 @@ import { partition } from '../engine/index.js';
 import { evaluateShape, typeOf, type CollectiveLabel, type Graph, type NodeOf, type SymbolValues } from '../graph/index.js';
 import { formatBytes, meshOf, patchTimingOf } from '../launch/index.js';
 import { packageVersion } from '../package-root.js';
-import { decodeMesh, displacementOf, gangSize, printMesh } from '../parallel/index.js';
-import { estimateMemory, type Model, type ModelComponents } from '../pipeline/index.js';
+import { displacementOf, gangSize, printMesh } from '../parallel/index.js';
+import { componentSizes, estimateMemory, type Model, type ModelComponents } from '../pipeline/index.js';
 import { byteLength } from '../tensor/index.js';
 import { table } from './table.js';
 
@@ -43,19 +43,7 @@ const names = ['textEncoder', 'textEncoder2', 'unet', 'vaeDecoder'] as const sat
 export function describeModel(model: Model, components: ModelComponents, spec: SdxlJobSpec): ModelDescription {
   const mesh = meshOf(spec);
   const guided = Number(spec.guidanceScale) > 1;
-  const factor = model.vaeScaleFactor;
-  const [rows, columns] = [spec.height / factor, spec.width / factor];
-  const sizes: Readonly<Record<keyof ModelComponents, SymbolValues>> = {
-    textEncoder: {},
-    textEncoder2: {},
-    unet: {
-      batch: guided && mesh.cfg === 1 ? 2 : 1,
-      height: rows / mesh.patch / model.latentUnit,
-      width: columns / model.latentUnit,
-      tokens: model.parts.textEncoder.config.maxPositions,
-    },
-    vaeDecoder: { batch: 1, height: rows / decodeMesh(mesh).patch, width: columns },
-  };
+  const sizes = componentSizes(model, mesh, { height: spec.height, width: spec.width, guided });
   const displacement = displacementOf(spec.parallelism.mode);
   const patches = patchTimingOf(spec);
   const memory = estimateMemory(model, components, mesh, { height: spec.height, width: spec.width, guided, patches });

@@ -137,8 +137,8 @@ export class GraphBuilder {
     return this.#one('slice', name, { axis, start, end }, [x]);
   }
 
-  upsampleNearest(name: string, x: Value, factor: number): Value {
-    return this.#one('upsampleNearest', name, { factor }, [x]);
+  upsampleNearest(name: string, x: Value, factor: number, size?: readonly [Dim, Dim]): Value {
+    return this.#one('upsampleNearest', name, size === undefined ? { factor } : { factor, size }, [x]);
   }
 
   collective(

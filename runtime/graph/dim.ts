@@ -1,11 +1,12 @@
 /**
- * Symbolic sizes: polynomials with integer coefficients over a graph's symbols (`batch`, `height`, `width`, …).
+ * Symbolic sizes: polynomials with integer coefficients over a graph's symbols (`batch`, `height`, `width`, …) and over fractions of
+ * them that are rounded up, written `height/2`: what a strided convolution leaves of an odd number of rows.
  *
- * A graph is built once for every size it will run at, so a dimension such as the token count `4·height·width` stays
+ * A graph is built once for every size it will run at, so a dimension such as the token count `height/2·width/2` stays
  * symbolic until a run binds the symbols. Equality is exact (canonical terms), so shape rules can check what they claim.
  */
 
-/** One term `coefficient · symbol · symbol …`; symbols are sorted and may repeat. */
+/** One term `coefficient · symbol · symbol …`; symbols, or fractions of them such as `height/2`, are sorted and may repeat. */
 interface Term {
   readonly coefficient: number;
   readonly symbols: readonly string[];
@@ -56,13 +57,24 @@ export function productOfDims(dims: readonly Dim[]): Dim {
 }
 
 /**
- * `floor(a / divisor)` where that is a polynomial: the coefficients of all symbolic terms must divide exactly.
+ * `ceil(a / divisor)` where that is a size: of a symbol or a fraction of one, or where the coefficients of all symbolic terms divide exactly.
  * Returns undefined otherwise, so that a shape rule can say which node asked for it.
  */
-export function floorDivDim(a: Dim, divisor: number): Dim | undefined {
+export function ceilDivDim(a: Dim, divisor: number): Dim | undefined {
+  if (divisor === 1) return a;
   const terms = termsOf(a);
-  if (terms.some((term) => term.symbols.length > 0 && term.coefficient % divisor !== 0)) return undefined;
-  return canonical(terms.map((term) => ({ ...term, coefficient: Math.floor(term.coefficient / divisor) })));
+  if (terms.every((term) => term.symbols.length === 0 || term.coefficient % divisor === 0))
+    return canonical(terms.map((term) => ({ ...term, coefficient: Math.ceil(term.coefficient / divisor) })));
+  const [{ coefficient, symbols: [only = '', ...others] } = { coefficient: 0, symbols: [] }, ...rest] = terms;
+  if (coefficient !== 1 || others.length > 0 || rest.length > 0) return undefined;
+  // ⌈⌈n/a⌉/b⌉ = ⌈n/ab⌉.
+  const [name = '', former = 1] = only.split('/');
+  return symbol(`${name}/${String(Number(former) * divisor)}`);
+}
+
+/** Whether the size changes with a symbol. */
+export function dependsOn(dim: Dim, name: string): boolean {
+  return typeof dim !== 'number' && dim.terms.some(({ symbols }) => symbols.some((each) => each.split('/')[0] === name));
 }
 
 export function equalDims(a: Dim, b: Dim): boolean {
@@ -79,10 +91,11 @@ export function evaluateDim(dim: Dim, values: SymbolValues): number {
   return dim.terms.reduce(
     (sum, term) =>
       sum +
-      term.symbols.reduce((product, name) => {
+      term.symbols.reduce((product, each) => {
+        const [name = '', divisor = 1] = each.split('/');
         const value = values[name];
         if (value === undefined) throw new Error(`no value for symbol ${name} in ${dim.key}`);
-        return product * value;
+        return product * Math.ceil(value / Number(divisor));
       }, term.coefficient),
     0,
   );

@@ -4,6 +4,7 @@
  */
 export {
   addDims,
+  dependsOn,
   equalDims,
   equalShapes,
   evaluateDim,
@@ -11,7 +12,6 @@ export {
   mulDims,
   productOfDims,
   symbol,
-  SymbolicDim,
   type Dim,
   type SymbolValues,
 } from './dim.js';

@@ -8,7 +8,7 @@
  * layout and storage type are the backend's.
  */
 import type { DType } from '../tensor/index.js';
-import { addDims, equalDims, equalShapes, floorDivDim, mulDims, printShape, productOfDims, type Dim } from './dim.js';
+import { addDims, equalDims, equalShapes, ceilDivDim, mulDims, printShape, productOfDims, type Dim } from './dim.js';
 import type { CollectiveLabel } from './displacement.js';
 
 export interface TensorType {
@@ -87,7 +87,8 @@ export interface OpParams {
   concat: { readonly axis: number };
   /** Elements `start … end−1` of one axis. */
   slice: { readonly axis: number; readonly start: number; readonly end: number };
-  upsampleNearest: { readonly factor: number };
+  /** `size`: rows and columns that are kept of the result, fewer than `factor` less than all; undefined: all. */
+  upsampleNearest: { readonly factor: number; readonly size?: readonly [Dim, Dim] };
 
   // Sharding: what the parallel pass inserts.
   /** First and last `rows` rows of (x `[b, c, h, w]`) → `[2, b, c, rows, w]`. */
@@ -131,9 +132,9 @@ const shapeRules: { readonly [Op in OpName]: ShapeRule<Op> } = {
     if (inputs[2] !== undefined) sameShape(inputs[2].shape, [dim(weight, 0)], 'bias');
     const extent = (size: Dim, pad: number, kernel: Dim): Dim => {
       if (typeof kernel !== 'number') throw new ShapeError('kernel sizes must be numbers');
-      const steps = floorDivDim(addDims(size, pad - kernel), stride);
+      const steps = ceilDivDim(addDims(size, pad - kernel + 1), stride);
       if (steps === undefined) throw new ShapeError(`stride ${String(stride)} does not divide ${String(size)}`);
-      return addDims(steps, 1);
+      return steps;
     };
     return [
       {
@@ -213,9 +214,15 @@ const shapeRules: { readonly [Op in OpName]: ShapeRule<Op> } = {
     }
     return [{ dtype: x.dtype, shape: x.shape.with(axis, end - start) }];
   },
-  upsampleNearest: ({ factor }, inputs) => {
+  upsampleNearest: ({ factor, size }, inputs) => {
     const x = rank(at(inputs, 0), 4, 'x');
-    return [{ dtype: x.dtype, shape: [dim(x, 0), dim(x, 1), mulDims(dim(x, 2), factor), mulDims(dim(x, 3), factor)] }];
+    const whole = [mulDims(dim(x, 2), factor), mulDims(dim(x, 3), factor)];
+    size?.forEach((kept, axis) => {
+      const needed = ceilDivDim(kept, factor);
+      if (needed === undefined || !equalDims(needed, dim(x, 2 + axis)))
+        throw new ShapeError(`${String(kept)} is no size that ${String(dim(x, 2 + axis))} times ${String(factor)} is cut to`);
+    });
+    return [{ dtype: x.dtype, shape: [dim(x, 0), dim(x, 1), ...(size ?? whole)] }];
   },
   boundaryRows: ({ rows }, inputs) => {
     const x = rank(at(inputs, 0), 4, 'x');

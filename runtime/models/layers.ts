@@ -1,5 +1,5 @@
 /** Layers that several models share, in the vocabulary of diffusers' modules; weights are named by their module path. */
-import type { GraphBuilder, Value } from '../graph/index.js';
+import type { Dim, GraphBuilder, Value } from '../graph/index.js';
 
 /** Linear layer `[…, in]` → `[…, out]` at module path `at`. */
 export function linear(b: GraphBuilder, at: string, x: Value, outFeatures: number, options: { bias?: boolean } = {}): Value {
@@ -54,7 +54,7 @@ export function resnet(
   return b.add(`${at}.add_shortcut`, shortcut, h);
 }
 
-/** Nearest ×2, then a 3×3 convolution (diffusers 0.36 Upsample2D). */
-export function upsample(b: GraphBuilder, at: string, x: Value): Value {
-  return conv2d(b, `${at}.conv`, b.upsampleNearest(`${at}.interpolate`, x, 2), Number(x.shape[1]), { kernel: 3 });
+/** Nearest ×2, cut to `size` where it is given, then a 3×3 convolution (diffusers 0.36 Upsample2D). */
+export function upsample(b: GraphBuilder, at: string, x: Value, size?: readonly [Dim, Dim]): Value {
+  return conv2d(b, `${at}.conv`, b.upsampleNearest(`${at}.interpolate`, x, 2, size), Number(x.shape[1]), { kernel: 3 });
 }

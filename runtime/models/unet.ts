@@ -5,16 +5,15 @@ import { transformer2d } from './transformer.js';
 import type { UnetConfig } from './unet-config.js';
 
 /**
- * Inputs: `sample` `[batch, in, u·height, u·width]` (already scaled for the timestep), `timestep` `[1]`,
- * `encoder_hidden_states` `[batch, tokens, crossDim]`, `text_embeds` `[batch, pooled]`, `time_ids` `[batch, 6]`, where
- * u = 2^(levels − 1), so that the symbols `height` and `width` count positions of the coarsest level.
- * Output: `out_sample`, the predicted noise, sample's shape.
+ * Inputs: `sample` `[batch, in, height, width]` (already scaled for the timestep), `timestep` `[1]`,
+ * `encoder_hidden_states` `[batch, tokens, crossDim]`, `text_embeds` `[batch, pooled]`, `time_ids` `[batch, 6]`.
+ * Output: `out_sample`, the predicted noise, sample's shape. Any height and width will do: a level has half of the finer one's rows
+ * and columns, rounded up, and what is upsampled is cut to the size of the skip connection that it joins.
  */
 export function buildUnet(config: UnetConfig): Graph {
   const b = new GraphBuilder('unet');
   const [batch, height, width] = [b.symbol('batch'), b.symbol('height'), b.symbol('width')];
-  const unit = unetUnit(config);
-  const sample = b.input('sample', [batch, config.inChannels, mulDims(height, unit), mulDims(width, unit)]);
+  const sample = b.input('sample', [batch, config.inChannels, height, width]);
   const timestep = b.input('timestep', [1]);
   const context = b.input('encoder_hidden_states', [batch, b.symbol('tokens'), config.crossAttentionDim]);
   const activatedTime = timeEmbedding(b, config, timestep);
@@ -58,7 +57,8 @@ export function buildUnet(config: UnetConfig): Graph {
       h = resnet(b, name, b.concat(`${name}.skip`, 1, [h, skip]), channelsAt(level), norm, activatedTime);
       if (config.upHasAttention[up] === true) h = transformer(`${at}.attentions.${String(layer)}`, h, level);
     }
-    if (up < levels - 1) h = upsample(b, `${at}.upsamplers.0`, h);
+    const [, , rows, columns] = skips.at(-1)?.shape ?? [];
+    if (rows !== undefined && columns !== undefined) h = upsample(b, `${at}.upsamplers.0`, h, [rows, columns]);
   }
 
   h = b.activation('conv_act', 'silu', groupNorm(b, 'conv_norm_out', h, norm.groups, norm.epsilon));
@@ -66,7 +66,7 @@ export function buildUnet(config: UnetConfig): Graph {
   return b.finish();
 }
 
-/** Latent rows and columns must be multiples of this. */
+/** Latent rows of each of several bands must be multiples of this, so that every level divides among the ranks. */
 export function unetUnit(config: UnetConfig): number {
   return 2 ** (config.blockOutChannels.length - 1);
 }

@@ -48,7 +48,8 @@ interface Possible {
   readonly estimate: MeshEstimate;
 }
 
-/** Rows of pixels that a row of the UNet's deepest level stands for. */
+/** Rows of pixels that a latent row stands for, and one of the UNet's deepest level. */
+const latentRowPixels = 8;
 const deepestRowPixels = 32;
 /** Each band takes a row from either neighbour: with fewer of its own it would receive more than it computes. */
 const leastDeepestRows = 2;
@@ -93,7 +94,12 @@ function refusalOf({ data, cfg, patch }: JobMesh, { images, height, guided, disp
   if (cfg === 2 && !guided) return 'without guidance there is one branch';
   if (data > images) return `${plural(images, 'image')} for ${String(data)} replicas`;
   if (displaced && patch === 1) return 'displaced patches need more than one band';
-  if (patch === 1) return undefined;
+  if (patch === 1) {
+    const unit = latentRowPixels * cfg;
+    return height % unit === 0
+      ? undefined
+      : `height ${String(height)} is no multiple of ${String(unit)}, to be decoded by ${String(cfg)} ranks`;
+  }
   const rows = height / (deepestRowPixels * patch);
   if (!Number.isInteger(rows)) return `height ${String(height)} is no multiple of ${String(deepestRowPixels)} x ${String(patch)} bands`;
   if (rows < leastDeepestRows)

@@ -78,8 +78,8 @@ export function printMesh({ data = 1, cfg, patch }: Mesh & Partial<JobMesh>): st
 }
 
 /**
- * Rows of pixels must divide into bands whose latent rows are multiples of `latentUnit` (what the UNet's downsampling needs);
- * throws SIZE_INVALID naming the nearest valid sizes.
+ * Pixels must divide into latents, and rows of pixels into bands: of several of one branch, with latent rows that are multiples of
+ * `latentUnit` (what the UNet's downsampling needs); of two branches, into one to decode for each. Throws SIZE_INVALID naming the nearest valid sizes.
  */
 export function checkSize(height: number, width: number, mesh: Mesh, latentUnit: number, vaeFactor: number): void {
   const check = (name: string, size: number, multiple: number, why: string): void => {
@@ -90,7 +90,7 @@ export function checkSize(height: number, width: number, mesh: Mesh, latentUnit:
       fields: { field: name, value: size, multiple },
     });
   };
-  const unit = latentUnit * vaeFactor;
-  check('width', width, unit, 'for this model');
-  check('height', height, unit * mesh.patch, mesh.patch === 1 ? 'for this model' : `for ${String(mesh.patch)} patch ranks`);
+  check('width', width, vaeFactor, 'for this model');
+  if (mesh.patch > 1) check('height', height, latentUnit * vaeFactor * mesh.patch, `for ${String(mesh.patch)} patch ranks`);
+  else check('height', height, vaeFactor * mesh.cfg, mesh.cfg === 1 ? 'for this model' : `for ${String(mesh.cfg)} ranks that decode it`);
 }

@@ -9,9 +9,9 @@
  */
 import { SdxlError } from '../errors/index.js';
 import {
+  dependsOn,
   equalShapes,
   GraphBuilder,
-  SymbolicDim,
   typeOf,
   verify,
   type Dim,
@@ -205,8 +205,9 @@ class ShardingPass {
         return this.#b.affine(name, halo, step.params.factor, step.params.offset);
       case 'upsampleNearest': {
         // Both upsampled copies of a row are equal; of the factor·rows above, the last `rows` touch the band.
-        const all = this.#b.upsampleNearest(name, halo, step.params.factor);
-        const inner = rows * step.params.factor - rows;
+        const { factor, size } = step.params;
+        const all = this.#b.upsampleNearest(name, halo, factor, size && [2 * rows * factor, size[1]]);
+        const inner = rows * factor - rows;
         return this.#b.slice(`${name}.inner`, all, 2, inner, inner + 2 * rows);
       }
       case 'groupNorm': {
@@ -273,7 +274,7 @@ class ShardingPass {
   }
 
   #dependsOnRows(size: Dim): boolean {
-    return size instanceof SymbolicDim && size.terms.some((term) => term.symbols.includes(rowSymbol));
+    return dependsOn(size, rowSymbol);
   }
 
   #copy(node: Node): void {

@@ -18,14 +18,13 @@ export interface ImageSize {
 export function componentSizes(model: Model, mesh: Mesh, size: ImageSize): Readonly<Record<ComponentName, SymbolValues>> {
   const factor = model.vaeScaleFactor;
   const [rows, columns] = [size.height / factor, size.width / factor];
-  const unit = model.latentUnit;
   return {
     textEncoder: { batch: 1 },
     textEncoder2: { batch: 1 },
     unet: {
       batch: size.guided && mesh.cfg === 1 ? 2 : 1,
-      height: rows / mesh.patch / unit,
-      width: columns / unit,
+      height: rows / mesh.patch,
+      width: columns,
       tokens: size.tokens ?? model.parts.textEncoder.config.maxPositions,
     },
     vaeDecoder: { batch: 1, height: rows / (mesh.patch * mesh.cfg), width: columns },

@@ -3,6 +3,7 @@
  * Sees engines and communicators by their interfaces only; knows neither which backend computes nor how ranks reach each other.
  */
 export { buildEngines } from './build.js';
+export { componentSizes } from './component-sizes.js';
 export { planComponents, type ComponentPlan, type ModelComponents } from './components.js';
 export type { PipelineEvent, PipelineObserver, Stage } from './events.js';
 export { runJob, type JobOptions } from './job.js';

@@ -128,7 +128,7 @@ const refusals: readonly {
     name: 'a size that is no multiple',
     args: ['run', '--model', model, '--prompt', 'x', '--size', '100'],
     code: 2,
-    says: /error JOB_INVALID: --size: 100 is not a multiple of 32, the nearest are 96 and 128/u,
+    says: /error JOB_INVALID: --size: 100 is not a multiple of 8, the nearest are 96 and 104/u,
   },
   {
     name: 'a height that cannot be split',

@@ -1,16 +1,21 @@
-/** One pipeline, so one engine of each network, makes images of several sizes in turn on every mesh; PSNR ≥ 60 dB to one rank. */
+/**
+ * One pipeline, so one engine of each network, makes images of several sizes in turn on every mesh, PSNR ≥ 60 dB to one rank; and sizes that
+ * leave odd levels against diffusers (test/fixtures/make_size_images.py).
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { psnr, standardDeviation } from '../../runtime/image/index.js';
 import { packageFile } from '../../runtime/package-root.js';
 import type { GeneratedImage, ImageRequest } from '../../runtime/pipeline/index.js';
-import { generateOn } from '../support/golden-images.js';
+import { compareWithGoldens, generateOn, goldenRequests } from '../support/golden-images.js';
 
 const model = packageFile('models/tiny-sdxl');
 const sizes = [
   [128, 128],
   [128, 192],
   [256, 64],
+  // Levels of 25, 13 and 7 columns.
+  [128, 200],
   // The first again: nothing of the others may be left.
   [128, 128],
 ] as const;
@@ -47,4 +52,8 @@ describe('several sizes in turn', () => {
       }
     });
   }
+});
+
+it('sizes that leave levels of odd rows and columns, against diffusers, PSNR ≥ 50 dB', async (t) => {
+  await compareWithGoldens(t, goldenRequests('size-images/images.json'), model, 'size-images/images.safetensors');
 });

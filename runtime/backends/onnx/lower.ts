@@ -31,7 +31,7 @@ export interface LoweredSegment {
 }
 
 /** Raised when the same graph is lowered to another model; part of every engine's key. */
-export const loweringVersion = 2;
+export const loweringVersion = 3;
 
 const opset = 17;
 const microsoft = 'com.microsoft';
@@ -220,9 +220,11 @@ const lowerings: { readonly [Op in OpName]: LowerOp<Op> } = {
     l.w.node('Slice', [x, l.w.ints([start]), l.w.ints([end]), l.w.ints([axis])], {}, output);
   },
   upsampleNearest: (l, node, [x = ''], output) => {
-    const { factor } = node.params;
+    const { factor, size } = node.params;
     const attributes = { mode: 'nearest', coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' };
-    l.w.node('Resize', [x, '', l.w.floats([4], [1, 1, factor, factor])], attributes, output);
+    // Of ⌈n/2⌉ rows to n, row i is taken from ⌊i·⌈n/2⌉/n⌋, which is ⌊i/2⌋.
+    const scale = size === undefined ? [l.w.floats([4], [1, 1, factor, factor])] : ['', l.sizes(l.type(node.outputs[0]).shape)];
+    l.w.node('Resize', [x, '', ...scale], attributes, output);
   },
   boundaryRows: (l, node, [x = ''], output) => {
     const { rows } = node.params;

@@ -20,9 +20,8 @@ export interface NamedProgram {
   readonly program: Program;
 }
 
-/** Pixels from one latent to the next, and latents that the UNet's height is counted in. */
+/** Pixels from one latent to the next. */
 const vaeFactor = 8;
-const unetUnit = 4;
 
 /** What one rank of a mesh runs for an image of `size`² pixels with guidance. */
 export function sdxlPrograms(mesh: Mesh, size: number, name: ArchitectureName = 'sdxl-base'): readonly NamedProgram[] {
@@ -32,8 +31,8 @@ export function sdxlPrograms(mesh: Mesh, size: number, name: ArchitectureName = 
   const where = `${String(size)}², ${printMesh(mesh)}`;
   const symbols = {
     batch: mesh.cfg === 1 ? 2 : 1,
-    height: latents / mesh.patch / unetUnit,
-    width: latents / unetUnit,
+    height: latents / mesh.patch,
+    width: latents,
     tokens: architectures[name].textEncoder.max_position_embeddings,
   };
   const denoiser = shard(buildUnet(parseUnetConfig(unet, 'unet')), mesh);

@@ -9,10 +9,13 @@ import { bindSymbols, partition, type Component, type Executor } from '../../../
 import { Model, planComponents } from '../../../runtime/pipeline/index.js';
 import { encodePrompt } from '../../../runtime/pipeline/conditioning.js';
 import { placeInMesh, worldSize, type Mesh } from '../../../runtime/parallel/index.js';
+import { floatOutput } from '../../../runtime/pipeline/bands.js';
+import { float32, type Tensor } from '../../../runtime/tensor/index.js';
 import { fixture, readGolden, relativeError } from '../../support/fixtures.js';
 import { tolerance, unetError, vaeError } from '../../support/networks.js';
 import { wideAttention } from '../../support/wide-attention.js';
 import { ProgramGang } from '../../support/program-gang.js';
+import { onMesh } from '../../support/rank.js';
 import { ProgramInterpreter, type Exchange } from '../../support/program-interpreter.js';
 
 const model = fixture('random-sdxl');
@@ -100,6 +103,31 @@ describe('planned networks against diffusers', () => {
       );
       const { components } = planComponents(opened, mesh, rank);
       const error = await unetError(load(components.unet), own, mesh, rank);
+      assert.ok(error <= tolerance, `relative error ${String(error)}`);
+    });
+  });
+
+  it('levels of odd rows and columns, which diffusers was compared with on ONNX', async () => {
+    const golden = await readGolden('goldens/unet');
+    const at = (name: string): Tensor<'f32'> => golden[`square.${name}`] ?? assert.fail(name);
+    const [batch = 1, channels = 1, height = 1, width = 1] = at('sample').shape;
+    const [rows, columns] = [height - 1, width - 3];
+    const kept = at('sample').data.filter((_, index) => Math.floor(index / width) % height < rows && index % width < columns);
+    const inputs = {
+      ...Object.fromEntries(
+        ['timestep', 'encoder_hidden_states', 'text_embeds', 'time_ids'].map((name): [string, Tensor] => [name, at(name)]),
+      ),
+      sample: float32([batch, channels, rows, columns], kept),
+    };
+    const mesh = { cfg: 1, patch: 1 };
+    const [expected = assert.fail()] = await onMesh(model, mesh, async ({ components, load }) => {
+      const { outputs } = await (await load(components.unet)).run(inputs);
+      return floatOutput(outputs, 'out_sample');
+    });
+    assert.deepEqual(expected.shape, inputs.sample.shape);
+    await onRanks(mesh, async (rank, load, opened) => {
+      const { outputs } = await load(planComponents(opened, mesh, rank).components.unet).run(inputs);
+      const error = relativeError(floatOutput(outputs, 'out_sample'), expected);
       assert.ok(error <= tolerance, `relative error ${String(error)}`);
     });
   });

@@ -10,7 +10,7 @@ import { placeInMesh, shard } from '../../../runtime/parallel/index.js';
 
 const mesh = { cfg: 1, patch: 4 };
 const plan = partition(shard(buildUnet(parseUnetConfig(architectures.medium.unet, 'unet')), mesh));
-const symbols = { batch: 2, height: 2, width: 8, tokens: 77 };
+const symbols = { batch: 2, height: 8, width: 32, tokens: 77 };
 
 describe('buffers', () => {
   it('never hold two values that are alive at once', () => {

@@ -241,13 +241,20 @@ export const invalidJobs: readonly InvalidJob[] = [
   several('one without a text', [{ seed: 1 }], {}, 'prompts[0].prompt', 'is required', 'schema'),
   several('an empty one', [{ prompt: 'a' }, { prompt: '' }], {}, 'prompts[1].prompt', 'is empty', 'schema'),
   several('a seed below zero', [{ prompt: 'a', seed: -1 }], {}, 'prompts[0].seed', '-1 is out of range', 'schema'),
-  several('a width between', [{ prompt: 'a', width: 100 }], {}, 'prompts[0].width', '100 is not a multiple of 32', 'schema'),
+  several('a width between', [{ prompt: 'a', width: 100 }], {}, 'prompts[0].width', '100 is not a multiple of 8', 'schema'),
   several(
     'a height that cannot be split',
     [{ prompt: 'a' }, { prompt: 'b', height: 96 }],
     { parallelism: { patchDegree: 2 } },
     'prompts',
     'every height of prompts must be a multiple of 32 x patchDegree = 64',
+  ),
+  several(
+    'a height that two cannot decode',
+    [{ prompt: 'a' }, { prompt: 'b', height: 104 }],
+    { parallelism: { cfgDegree: 2 } },
+    'prompts',
+    'every height of prompts must be a multiple of 16 with cfgDegree 2',
   ),
   several(
     'a negative one without guidance',
@@ -317,9 +324,9 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('a negative prompt too long', { negativePrompt: 'a'.repeat(4097) }, 'negativePrompt', 'has 4097 characters'),
 
   // Sizes and counts
-  schema('a height of no 32', { height: 1000 }, 'height', '1000 is not a multiple of 32, the nearest are 992 and 1024'),
-  schema('a width of no 32', { width: 72 }, 'width', '72 is not a multiple of 32, the nearest are 64 and 96'),
-  schema('a height too small', { height: 32 }, 'height', '32 is out of range, it must be from 64 to 4096 and a multiple of 32'),
+  schema('a height of no 8', { height: 1020 }, 'height', '1020 is not a multiple of 8, the nearest are 1016 and 1024'),
+  schema('a width of no 8', { width: 100 }, 'width', '100 is not a multiple of 8, the nearest are 96 and 104'),
+  schema('a height too small', { height: 32 }, 'height', '32 is out of range, it must be from 64 to 4096 and a multiple of 8'),
   schema('a width too large', { width: 8192 }, 'width', '8192 is out of range, it must be from 64 to 4096'),
   schema('a height below zero', { height: -64 }, 'height', '-64 is out of range'),
   schema('a width with a fraction', { width: 512.5 }, 'width', '512.5 (a number) must be an integer from 64 to 4096'),
@@ -463,6 +470,12 @@ export const invalidJobs: readonly InvalidJob[] = [
     'it must be a multiple of 32 x patchDegree = 128',
   ),
   rule('the default height over 3', { parallelism: { patchDegree: 3 } }, 'height', 'the nearest are 960 and 1056'),
+  rule(
+    'a height of 8 over two branches',
+    { height: 1000, parallelism: { cfgDegree: 2 } },
+    'height',
+    'height 1000 cannot be decoded by both ranks of cfgDegree 2: it must be a multiple of 16, the nearest are 992 and 1008',
+  ),
   rule('the largest height over 3', { height: 4096, parallelism: { patchDegree: 3 } }, 'height', 'the nearest is 4032'),
   rule('two branches without guidance', { guidanceScale: '1', parallelism: { cfgDegree: 2 } }, 'parallelism.cfgDegree', 'found "1"'),
   rule(

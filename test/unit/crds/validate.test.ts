@@ -100,11 +100,11 @@ test('a problem carries the value found and its place in the text', () => {
   assert.deepEqual(problem, {
     path: 'spec.height',
     value: 100,
-    message: '100 is not a multiple of 32, the nearest are 96 and 128',
+    message: '100 is not a multiple of 8, the nearest are 96 and 104',
     line: 8,
     column: 3,
   });
-  assert.equal(formatJobProblem(problem), 'line 8: spec.height: 100 is not a multiple of 32, the nearest are 96 and 128');
+  assert.equal(formatJobProblem(problem), 'line 8: spec.height: 100 is not a multiple of 8, the nearest are 96 and 104');
 });
 
 test('long values are cut in messages', () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { addDims, equalDims, evaluateDim, mulDims, productOfDims, symbol, type Dim } from '../../../runtime/graph/index.js';
-import { floorDivDim } from '../../../runtime/graph/dim.js';
+import { addDims, dependsOn, equalDims, evaluateDim, mulDims, productOfDims, symbol, type Dim } from '../../../runtime/graph/index.js';
+import { ceilDivDim } from '../../../runtime/graph/dim.js';
 
 const names = ['batch', 'height', 'width'] as const;
 const values = { batch: 2, height: 3, width: 5 };
@@ -43,10 +43,19 @@ describe('symbolic sizes', () => {
     assert.equal(addDims(height, mulDims(-1, height)), 0);
   });
 
-  it('divide only where every symbolic term does', () => {
-    const rows = mulDims(4, symbol('height'));
-    assert.equal(String(floorDivDim(addDims(rows, -1), 2)), '2*height + -1');
-    assert.equal(floorDivDim(rows, 3), undefined);
+  it('divide, rounded up, where every symbolic term does, and a symbol by anything', () => {
+    const height = symbol('height');
+    const rows = mulDims(4, height);
+    assert.equal(String(ceilDivDim(addDims(rows, -1), 2)), '2*height');
+    assert.equal(ceilDivDim(rows, 3), undefined);
+    const quarter = ceilDivDim(ceilDivDim(height, 2) ?? 0, 2) ?? 0;
+    assert.equal(String(mulDims(quarter, symbol('width'))), 'height/4*width');
+    assert.ok(dependsOn(quarter, 'height') && !dependsOn(quarter, 'width'));
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1000 }), (latents) => {
+        assert.equal(evaluateDim(quarter, { height: latents }), Math.ceil(Math.ceil(latents / 2) / 2));
+      }),
+    );
   });
 
   it('need a value for every symbol', () => {

@@ -17,9 +17,15 @@ describe('shape rules refuse what does not fit, naming the node', () => {
     ],
     ['bias length', (b, x) => b.conv2d('conv', x, b.weight('w', [4, 8, 1, 1]), b.weight('c', [5])), /bias: expected \[4\], found \[5\]/],
     [
-      'odd stride',
-      (b, x) => b.conv2d('conv', x, b.weight('w', [4, 8, 3, 3]), b.weight('c', [4]), { stride: 2, padding: 1 }),
-      /stride 2 does not divide/,
+      'a stride over a sum',
+      (b, x) =>
+        b.conv2d('conv', b.concat('twice', 2, [x, x, x]), b.weight('w', [4, 8, 3, 3]), b.weight('c', [4]), { stride: 2, padding: 1 }),
+      /stride 2 does not divide 3\*height/,
+    ],
+    [
+      'a cut that leaves less than was there',
+      (b, x) => b.upsampleNearest('up', b.upsampleNearest('whole', x, 2), 2, [b.symbol('height'), b.symbol('width')]),
+      /height is no size that 2\*height times 2 is cut to/,
     ],
     [
       'groups',
@@ -43,6 +49,14 @@ describe('shape rules refuse what does not fit, naming the node', () => {
       assert.throws(() => build(b, x), { code: 'GRAPH_INVALID', message: expected });
     });
   }
+});
+
+it('an odd number of rows is halved rounded up, and doubled it is cut', () => {
+  const { b, x } = small();
+  const half = b.conv2d('down', x, b.weight('w', [8, 8, 3, 3]), b.weight('c', [8]), { stride: 2, padding: 1 });
+  assert.deepEqual(half.shape.map(String), ['batch', '8', 'height/2', 'width/2']);
+  const whole = b.upsampleNearest('up', half, 2, [b.symbol('height'), b.symbol('width')]);
+  assert.deepEqual(whole.shape, x.shape);
 });
 
 describe('verifier', () => {

@@ -46,6 +46,8 @@ describe('mesh Auto chooses for', () => {
         [1, 1, 3, 'height 1024 is no multiple of 32 x 3 bands'],
       ],
     );
+    const odd = chooseMesh({ ...question, ranks: 2, height: 1000 }).candidates.find(({ mesh }) => mesh.cfg === 2);
+    assert.equal(odd?.why, 'height 1000 is no multiple of 16, to be decoded by 2 ranks');
     assert.equal(fewerRanks(asked), 2);
     assert.equal(fewerRanks({ ...question, ranks: 1 }), undefined);
   });

@@ -22,7 +22,7 @@ describe("SDXL base's UNet", () => {
     verify(sdxl);
     const parameters = sdxl.weights.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
     assert.equal(parameters, 2_567_463_684);
-    const flops = countFlops(sdxl, { batch: 2, height: 32, width: 32, tokens: 77 });
+    const flops = countFlops(sdxl, { batch: 2, height: 128, width: 128, tokens: 77 });
     assert.ok(Math.abs(flops / 1e12 - 13.5) < 0.1, `${String(flops / 1e12)} TFLOP`);
   });
 
@@ -76,7 +76,15 @@ describe('mesh', () => {
   });
 
   it('names the nearest sizes where bands do not divide', () => {
-    checkSize(1024, 768, { cfg: 1, patch: 4 }, 4, 8);
+    checkSize(1024, 776, { cfg: 1, patch: 4 }, 4, 8);
+    checkSize(1000, 1048, { cfg: 1, patch: 1 }, 4, 8);
+    checkSize(1008, 1000, { cfg: 2, patch: 1 }, 4, 8);
+    assert.throws(
+      () => {
+        checkSize(1000, 1024, { cfg: 2, patch: 1 }, 4, 8);
+      },
+      { code: 'SIZE_INVALID', message: /height is 1000, must be a multiple of 16 for 2 ranks that decode it: use 992 or 1008/ },
+    );
     assert.throws(
       () => {
         checkSize(1000, 1024, { cfg: 1, patch: 4 }, 4, 8);
@@ -87,7 +95,7 @@ describe('mesh', () => {
       () => {
         checkSize(1024, 20, { cfg: 1, patch: 1 }, 4, 8);
       },
-      { code: 'SIZE_INVALID', message: /width is 20, must be a multiple of 32 for this model: use 32$/ },
+      { code: 'SIZE_INVALID', message: /width is 20, must be a multiple of 8 for this model: use 16 or 24$/ },
     );
   });
 });

@@ -52,6 +52,7 @@ describe('lives on a device', { skip: standInSkipReason }, () => {
   const kinds: Readonly<Record<string, Partial<ImageRequest>>> = {
     'as the engine was built': {},
     'another size, no multiple of 64': { height: 96, width: 160 },
+    'levels of odd sizes': { height: 104, width: 72 },
     'more steps than tables have room for': { numInferenceSteps: 70 },
     'without guidance': { guidanceScale: 1 },
     'with guidance again': {},
