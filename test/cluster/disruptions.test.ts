@@ -138,7 +138,7 @@ suite('a gang of which the cluster takes a pod', { skip, concurrency: 5 }, () =>
     const waiting = await jobs.until('preempted', 'wait for room', (each) => conditionOf(each, 'GangReady')?.reason === 'Unschedulable');
     assert.deepEqual(counted(waiting), { attempt: 2, restarts: 0, disruptions: 1 });
     assert.equal(waiting.lastFailure?.code, 'PreemptionByScheduler');
-    assert.ok((await jobs.events('preempted')).includes('Restarting'));
+    await jobs.toldOf('preempted', 'Restarting');
     await cluster()
       .api(CoreV1Api)
       .deleteNamespacedPod({ ...urgent });

@@ -198,8 +198,7 @@ suite('among others', { skip, concurrency: 6 }, () => {
     });
     assert.deepEqual(counted(await jobs.completed('early')), once);
     assert.deepEqual(await jobs.children('early'), childrenOfOnePod);
-    // It is told of after the children are applied.
-    await waitFor('event', async () => (await jobs.events('early')).find((reason) => reason === 'ChildDeleted'));
+    await jobs.toldOf('early', 'ChildDeleted');
   });
 
   test('a LimitRange that refuses the pods, and one that fills them in', async () => {

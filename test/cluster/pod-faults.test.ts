@@ -150,7 +150,7 @@ suite('a gang', { skip, concurrency: 4 }, () => {
     const failed = conditionOf(status, 'Failed');
     assert.equal(failed?.reason, 'RestartsExhausted');
     assert.match(failed.message, /^failurePolicy\.maxRestarts is 1; attempt 2 ended: RANK_EXITED \(exhausted-2-0-\w+, rank 1\)/u);
-    assert.equal((await jobs.events('exhausted')).at(-1), 'Failed');
+    await jobs.toldOf('exhausted', 'Failed', 'last');
     // Nothing is tried after the end, and nothing half done is left.
     assert.deepEqual([...(await jobs.gangs('exhausted')).keys()], ['exhausted-2']);
     assert.deepEqual(

@@ -200,6 +200,18 @@ export class SdxlJobs {
     );
   }
 
+  /** Resolves once the job's last event is this one, or once it has such an event. */
+  async toldOf(name: string, reason: string, when: 'last' | 'once' = 'once'): Promise<void> {
+    await waitFor(
+      `event ${reason} of ${name}`,
+      async () => {
+        const all = await this.events(name);
+        return (when === 'last' ? all.at(-1) === reason : all.includes(reason)) || undefined;
+      },
+      { context: async () => `${(await this.events(name)).join(', ')}\n${this.#context()}` },
+    );
+  }
+
   /** Reasons of the job's events so far, oldest first. */
   async events(name: string): Promise<readonly string[]> {
     const { items } = await this.#cluster.api(EventsV1Api).listNamespacedEvent({ namespace: this.namespace });
