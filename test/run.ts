@@ -3,7 +3,7 @@
  * runs in a process of its own. Prints the skipped tests by name with their reasons, and ends in `N passed, N failed`.
  */
 import { readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { basename, join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec, type TestEvent } from 'node:test/reporters';
@@ -35,34 +35,28 @@ const ofClusters = files.filter((file) => file.startsWith(join(compiledRoot, 'te
 const built = ofClusters.length > 0 && clusterSkipReason() === false ? buildControlPlane() : undefined;
 built?.catch(() => undefined); // Told where it is awaited.
 await runFiles(
-  files.filter((file) => !ofClusters.includes(file)),
+  files.filter((file) => !ofClusters.includes(file)).map((file) => [file]),
   Math.max(2, Math.floor(availableParallelism() / 2)),
 );
 await built;
+/** They take longest and have many of the runtime's own ranks: begun at once, one after the other, beside files that mostly wait. */
+const crowded = ofClusters.filter((file) => ['pod-faults.test.js', 'disruptions.test.js'].includes(basename(file)));
 await runFiles(
-  ofClusters.sort((a, b) => turnOf(a).localeCompare(turnOf(b))),
-  2,
+  [crowded, ...ofClusters.filter((file) => !crowded.includes(file)).map((file) => [file])],
+  // A cluster with its jobs takes up to 2 GiB.
+  totalmem() > 12 * 2 ** 30 ? 3 : 2,
 );
 reporter.end();
 reporter.once('end', report);
 
-/** Runs files side by side, each in the first lane that is free. */
-async function runFiles(all: readonly string[], lanes: number): Promise<void> {
-  const queue = all.values();
+/** Runs groups of files side by side, each in the first lane that is free, and the files of a group one after the other. */
+async function runFiles(groups: readonly (readonly string[])[], lanes: number): Promise<void> {
+  const queue = groups.values();
   await Promise.all(
     Array.from({ length: lanes }, async () => {
-      for (const file of queue) await runFile(file);
+      for (const group of queue) for (const file of group) await runFile(file);
     }),
   );
-}
-
-/**
- * Two files have many of the runtime's own ranks. They take longest and leave the processor to nobody: the first is begun at once, the second
- * when the first is over, beside files that mostly wait.
- */
-function turnOf(file: string): string {
-  const name = basename(file);
-  return { 'pod-faults.test.js': '', 'disruptions.test.js': 'neighbours.test.js~' }[name] ?? name;
 }
 
 /** Runs one file. Its events reach the reporter together, so that files which run side by side don't mix. */

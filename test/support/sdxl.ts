@@ -23,7 +23,7 @@ export interface SdxlOptions {
 
 const program = packageFile('dist/runtime/cli/main.js');
 /** Generous: the machine may be slow and busy. What is tested for speed has a deadline of its own. */
-const patienceMs = 60_000;
+const patienceMs = 150_000;
 
 /** Variables of the caller's own environment that would change what is tested. */
 const cleared = ['RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT', 'TERMINATION_LOG'];
