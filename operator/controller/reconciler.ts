@@ -1,6 +1,6 @@
 /**
- * One reconcile: read a job and its children from the caches, decide, carry the step out: status, then what is applied, then what is deleted, then
- * events and metrics. Where a decision would rest on something that is not there, the API server is asked, for caches may lag behind each other.
+ * One reconcile: read a job and its children from the caches, decide, carry the step out: status and what metrics count of it, then what is applied,
+ * then what is deleted, then events. Where a decision would rest on something that is not there, the API server is asked, for caches may lag behind each other.
  */
 import {
   attemptName,
@@ -127,21 +127,30 @@ export class Reconciler {
     const { name, namespace } = job.metadata;
     let written = job;
     if (step.status !== undefined) written = await this.#writeStatus(job, step.status, signal);
+    for (const fact of step.facts) metrics.happened(namespace, fact);
+    try {
+      await this.#changeChildren(written, step, signal);
+    } finally {
+      // They are of the status that was written, whatever becomes of the children: no later step tells of them.
+      for (const event of step.events) {
+        log.log(event.type === 'Normal' ? 'info' : 'warn', event.message, { namespace, job: name, reason: event.reason });
+        await tell(client, written, event, signal);
+      }
+    }
+  }
+
+  async #changeChildren(job: StoredJob, { apply, remove }: Step, signal: AbortSignal): Promise<void> {
+    const { client } = this.#parts;
     const owner = { [labelNames.jobUid]: job.metadata.uid };
-    for (const { resource, object } of step.apply) {
+    for (const { resource, object } of apply) {
       try {
         await applyOwn(client, resource, object, owner, signal);
       } catch (error) {
-        if (error instanceof ApiError && error.isRefusal) await this.#refused(written, error, signal);
+        if (error instanceof ApiError && error.isRefusal) await this.#refused(job, error, signal);
         throw error;
       }
     }
-    for (const { resource, object } of step.remove) await client.delete(resource, object, signal);
-    for (const fact of step.facts) metrics.happened(namespace, fact);
-    for (const event of step.events) {
-      log.log(event.type === 'Normal' ? 'info' : 'warn', event.message, { namespace, job: name, reason: event.reason });
-      await tell(client, written, event, signal);
-    }
+    for (const { resource, object } of remove) await client.delete(resource, object, signal);
   }
 
   /** The one write of the status; it fails where the job has changed since it was read. */

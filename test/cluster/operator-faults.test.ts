@@ -20,7 +20,11 @@ function server(): Promise<ApiClient> {
     await installCrd(client);
     // Stands for the runtime where only the operator is of interest: builds nothing, and has written its images at once.
     const entrypoint = ['/bin/sh', '-c', 'test "$1" = build || sleep 0.2', 'ranks'];
-    await cluster().nodes[0]?.setImages({ 'ghcr.io/sdxl-operator/runtime-cpu': { entrypoint, user: 10_001 } });
+    const failing = ['/bin/sh', '-c', 'test "$1" = build || exit 75', 'ranks'];
+    await cluster().nodes[0]?.setImages({
+      'ghcr.io/sdxl-operator/runtime-cpu': { entrypoint, user: 10_001 },
+      'example.com/failing': { entrypoint: failing, user: 10_001 },
+    });
     return client;
   })();
   return opened;
@@ -72,6 +76,29 @@ for (const [name, fault] of faults) {
     assert.ok(proxy.calls.filter(({ isInjected }) => isInjected).length >= 9);
   });
 }
+
+test('what the status says is told and counted, also where children could not be made or deleted at once', { skip }, async () => {
+  const client = await server();
+  await using proxy = await FaultProxy.start(cluster());
+  const fault: Fault = { type: 'answer', status: 500, reason: 'InternalError' };
+  proxy.inject({ verb: 'create', resource: 'secrets' }, fault);
+  proxy.inject({ verb: 'delete', resource: 'jobs' }, fault);
+  await using operator = await OperatorProcess.start(cluster(), { server: proxy.url });
+  const jobs = new SdxlJobs(cluster(), client, { context: () => operator.log });
+  await jobs.create('told', { pods: { image: 'example.com/failing:1' }, failurePolicy: { backoffSeconds: 0, maxRestarts: 1 } });
+  assert.equal((await jobs.ended('told')).restarts, 1);
+  const reasons = ['Started', 'Restarting', 'Failed'];
+  await waitFor('the last event', async () => ((await jobs.events('told')).includes('Failed') ? true : undefined));
+  const told = await jobs.events('told');
+  assert.deepEqual(
+    reasons.map((reason) => told.filter((each) => each === reason).length),
+    [1, 1, 1],
+    told.join(),
+  );
+  const metrics = await operator.metrics();
+  assert.match(metrics, /^sdxl_job_restarts_total\{namespace="default",reason="failure"\} 1$/mu);
+  assert.match(metrics, /^sdxl_jobs_finished_total\{namespace="default",result="failed"\} 1$/mu);
+});
 
 for (const how of ['cutWatches', 'endWatches', 'expireWatches'] as const) {
   test(`watches broken again and again: ${how}`, { skip }, async () => {
