@@ -12,7 +12,7 @@ export interface WeightedText {
 
 const emphasis = 1.1;
 const breakWord = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/gu;
-const explicitWeight = /:([+-]?[.\d]+)\)/uy;
+const explicitWeight = /:([+-]?[.\p{Nd}]+)\)/uy;
 const plainRun = /[^\\()[\]:]+/uy;
 /** What binary16, in which weights are applied, can hold. */
 const largestWeight = 65_504;
@@ -90,7 +90,7 @@ class Reader {
       this.#literal(whole ?? ':');
       return (whole ?? ':').length;
     }
-    const weight = Number(digits);
+    const weight = Number(inAscii(digits));
     if (!Number.isFinite(weight)) throw this.#invalid(`the weight "${digits}" is no number`);
     this.#weigh(from, weight);
     return whole?.length ?? 1;
@@ -132,4 +132,14 @@ class Reader {
       { fields: { field: this.#field } },
     );
   }
+}
+
+/** Decimal digits of any script, full-width ones among them, which keyboards for Chinese and Japanese write: each script has ten, or tens, in a row. */
+function inAscii(digits: string): string {
+  return digits.replaceAll(/\p{Nd}/gu, (digit) => {
+    const code = digit.codePointAt(0) ?? 0;
+    let zero = code;
+    while (/\p{Nd}/u.test(String.fromCodePoint(zero - 1))) zero -= 1;
+    return String((code - zero) % 10);
+  });
 }
