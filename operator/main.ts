@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { Operator } from './controller/index.js';
-import { connect } from './kube/index.js';
+import { connect, ConnectionError } from './kube/index.js';
 import { openLog } from './log.js';
 import { parseOptions, UsageError, type RunOptions } from './options.js';
 import { healthAnswers, metricsAnswers, serve } from './serve.js';
@@ -47,10 +47,9 @@ async function main(args: readonly string[]): Promise<number> {
     }
     return 0;
   } catch (error) {
-    process.stderr.write(
-      `${error instanceof UsageError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
-    return error instanceof UsageError ? 2 : 1;
+    const told = error instanceof UsageError || error instanceof ConnectionError;
+    process.stderr.write(`${told ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    return told ? 2 : 1;
   }
 }
 
@@ -77,8 +76,8 @@ async function run(options: RunOptions): Promise<void> {
   });
   const servers = [];
   try {
-    if (options.metrics !== undefined) servers.push(await serve(options.metrics, metricsAnswers(operator)));
-    if (options.health !== undefined) servers.push(await serve(options.health, healthAnswers(operator)));
+    if (options.metrics !== undefined) servers.push(await listen('--metrics-bind-address', options.metrics, metricsAnswers(operator)));
+    if (options.health !== undefined) servers.push(await listen('--health-bind-address', options.health, healthAnswers(operator)));
     log.log('info', 'started', {
       version,
       server: connection.server.href,
@@ -95,9 +94,19 @@ async function run(options: RunOptions): Promise<void> {
 /** A key made up here serves as well: an attempt's token is made once, and by one process. */
 async function tokenKey(file: string | undefined): Promise<Buffer> {
   if (file === undefined) return randomBytes(minKeyBytes);
-  const key = await readFile(file);
+  const key = await readFile(file).catch((cause: unknown) => {
+    throw new UsageError(`--token-key-file ${file} can't be read: ${cause instanceof Error ? cause.message : String(cause)}`);
+  });
   if (key.byteLength < minKeyBytes) {
     throw new UsageError(`--token-key-file ${file} has ${String(key.byteLength)} bytes: it must have at least ${String(minKeyBytes)}`);
   }
   return key;
+}
+
+async function listen(option: string, ...[address, answers]: Parameters<typeof serve>): ReturnType<typeof serve> {
+  try {
+    return await serve(address, answers);
+  } catch (cause) {
+    throw new UsageError(`${option}: ${cause instanceof Error ? cause.message : String(cause)}: give an address that is free`);
+  }
 }

@@ -77,7 +77,11 @@ export function parseOptions(args: readonly string[], variables: Variables, vers
     .version(version);
   const run = images(program.command('run', { isDefault: true }).description('reconcile until SIGTERM'))
     .option('--namespace <name>', 'watch this namespace only', given(variables, 'SDXL_NAMESPACE'))
-    .option('--leader-elect', 'only the holder of the Lease sdxl-operator reconciles', given(variables, 'SDXL_LEADER_ELECT') === 'true')
+    .option(
+      '--leader-elect',
+      'only the holder of the Lease sdxl-operator reconciles',
+      oneOf(variables, 'SDXL_LEADER_ELECT', ['true', 'false']) === 'true',
+    )
     .option('--leader-election-namespace <name>', "the Lease's namespace", given(variables, 'POD_NAMESPACE'))
     .option('--metrics-bind-address <host:port>', 'serve /metrics; 0: do not', given(variables, 'SDXL_METRICS_ADDRESS') ?? ':8080')
     .option(
@@ -109,7 +113,8 @@ export function parseOptions(args: readonly string[], variables: Variables, vers
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return undefined;
-    throw new UsageError(`${error.message.replace(/^error: /u, '')}; see sdxl-operator --help`);
+    const message = error.message.replace(/^error: /u, '').replace(/\.$/u, '');
+    throw new UsageError(`${message}; see sdxl-operator ${args.includes('render') ? 'render' : 'run'} --help`);
   }
   return options;
 }
@@ -118,9 +123,9 @@ function runOptions(parsed: Parsed): RunOptions {
   const { namespace, leaderElect, leaderElectionNamespace, tokenKeyFile, kubeconfig, logLevel, logFormat: format } = parsed;
   return {
     command: 'run',
-    namespace,
+    namespace: namespaceName('--namespace', namespace),
     leaderElect,
-    leaderElectionNamespace,
+    leaderElectionNamespace: namespaceName('--leader-election-namespace', leaderElectionNamespace),
     metrics: address('--metrics-bind-address', parsed.metricsBindAddress),
     health: address('--health-bind-address', parsed.healthBindAddress),
     runtimeImage: parsed.runtimeImage,
@@ -135,20 +140,28 @@ function runOptions(parsed: Parsed): RunOptions {
 }
 
 function level(variables: Variables): Option {
+  const levels = ['error', 'warn', 'info', 'debug'];
   return new Option('--log-level <level>', 'least level that is logged')
-    .choices(['error', 'warn', 'info', 'debug'])
-    .default(given(variables, 'SDXL_LOG_LEVEL') ?? 'info');
+    .choices(levels)
+    .default(oneOf(variables, 'SDXL_LOG_LEVEL', levels) ?? 'info');
 }
 
 function logFormat(variables: Variables): Option {
+  const formats = ['json', 'text'];
   return new Option('--log-format <format>', 'form of log lines')
-    .choices(['json', 'text'])
-    .default(given(variables, 'SDXL_LOG_FORMAT') ?? 'json');
+    .choices(formats)
+    .default(oneOf(variables, 'SDXL_LOG_FORMAT', formats) ?? 'json');
 }
 
 function given(variables: Variables, name: string): string | undefined {
   const value = variables[name]?.trim();
   return value === '' ? undefined : value;
+}
+
+function oneOf(variables: Variables, name: string, allowed: readonly string[]): string | undefined {
+  const value = given(variables, name);
+  if (value === undefined || allowed.includes(value)) return value;
+  throw new UsageError(`the environment variable ${name} is ${JSON.stringify(value)}: it must be one of ${allowed.join(', ')}`);
 }
 
 /** `:8080`, `127.0.0.1:8080` or `[::1]:8080`; `0` for none. */
@@ -159,6 +172,11 @@ function address(option: string, text: string): Address | undefined {
   if (match === null || port > 65_535) throw new UsageError(`${option} is ${JSON.stringify(text)}: it must be HOST:PORT, :PORT or 0`);
   const host = match[1] ?? match[2];
   return { host: host === '' ? undefined : host, port };
+}
+
+function namespaceName(option: string, text: string | undefined): string | undefined {
+  if (text === undefined || /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/u.test(text)) return text;
+  throw new UsageError(`${option} is ${JSON.stringify(text)}: it must be the name of a namespace: a-z, 0-9 and -, at most 63 of them`);
 }
 
 function integer(option: string, text: string, minimum: number, maximum: number): number {

@@ -31,10 +31,25 @@ const serviceAccount = '/var/run/secrets/kubernetes.io/serviceaccount';
 /** Tokens are renewed every hour at the most; the kubelet writes the new one long before the old one ends. */
 const rereadMs = 60_000;
 
+/** What was given to reach the API server by cannot be used. */
+export class ConnectionError extends Error {
+  override readonly name = 'ConnectionError';
+}
+
+/** @throws ConnectionError naming the file, what is wrong with it and what to set */
 export async function connect({ kubeconfig, serviceHost, servicePort }: ConnectionOptions): Promise<Connection> {
-  if (kubeconfig !== undefined) return fromKubeconfig(kubeconfig);
-  if (serviceHost !== undefined) return fromServiceAccount(serviceHost, servicePort ?? '443');
-  return fromKubeconfig(join(homedir(), '.kube', 'config'));
+  const inCluster = kubeconfig === undefined && serviceHost !== undefined;
+  const path = kubeconfig ?? join(homedir(), '.kube', 'config');
+  try {
+    return await (inCluster ? fromServiceAccount(serviceHost, servicePort ?? '443') : fromKubeconfig(path));
+  } catch (cause) {
+    // Of what is wrong with YAML, the lines that show the place are left out.
+    const [why = ''] = (cause instanceof Error ? cause.message : String(cause)).split(/:?\n/u);
+    const message = inCluster
+      ? `the pod's service account can't be used: ${why}: give the pod one, with its token, or set --kubeconfig`
+      : `the kubeconfig ${path} can't be used: ${why}: set KUBECONFIG or --kubeconfig to one that can`;
+    throw new ConnectionError(message, { cause });
+  }
 }
 
 async function fromServiceAccount(host: string, port: string): Promise<Connection> {
@@ -56,18 +71,17 @@ interface Kubeconfig {
   readonly users?: readonly { readonly name: string; readonly user: Readonly<Record<string, unknown>> }[];
 }
 
+const noContext = "it has no current-context with a cluster's server";
+
 async function fromKubeconfig(path: string): Promise<Connection> {
   const { parse } = await import('yaml');
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new Error(`the kubeconfig ${path} can't be read: set KUBECONFIG or --kubeconfig`, { cause });
-  });
-  const config = parse(text) as Kubeconfig;
-  const context = config.contexts?.find(({ name }) => name === config['current-context'])?.context;
-  const cluster = config.clusters?.find(({ name }) => name === context?.cluster)?.cluster;
-  const user = config.users?.find(({ name }) => name === context?.user)?.user ?? {};
+  const config = parse(await readFile(path, 'utf8')) as Kubeconfig | null;
+  const context = config?.contexts?.find(({ name }) => name === config['current-context'])?.context;
+  const cluster = config?.clusters?.find(({ name }) => name === context?.cluster)?.cluster;
+  const user = config?.users?.find(({ name }) => name === context?.user)?.user ?? {};
   const server = cluster?.['server'];
   if (context === undefined || typeof server !== 'string') {
-    throw new Error(`the kubeconfig ${path} has no current-context with a cluster's server`);
+    throw new Error(noContext);
   }
   const plain = ['client-certificate', 'client-certificate-data', 'client-key', 'client-key-data', 'token', 'tokenFile'];
   if (Object.keys(user).some((key) => !plain.includes(key)) || cluster?.['proxy-url'] !== undefined) return fromClientLibrary(path);
@@ -110,7 +124,7 @@ async function fromClientLibrary(path: string): Promise<Connection> {
   const config = new KubeConfig();
   config.loadFromFile(path);
   const server = config.getCurrentCluster()?.server;
-  if (server === undefined) throw new Error(`the kubeconfig ${path} has no current-context with a cluster's server`);
+  if (server === undefined) throw new Error(noContext);
   const options = async (): Promise<{ headers: Record<string, string>; tls: TlsOptions }> => {
     const applied: Record<string, unknown> = { headers: {} };
     await config.applyToHTTPSOptions(applied);

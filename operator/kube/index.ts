@@ -3,7 +3,7 @@
  */
 export { ApiError } from './api-error.js';
 export { ApiClient, type CallFacts } from './client.js';
-export { connect, type Connection } from './connection.js';
+export { connect, ConnectionError, type Connection } from './connection.js';
 export { Informer, type RestartReason } from './informer.js';
 export { LeaderElection, type ElectionTiming } from './leader-election.js';
 export {

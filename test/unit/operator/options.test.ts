@@ -45,6 +45,9 @@ test('what is not understood is refused with what is allowed', () => {
     [['--concurrency', '0'], /--concurrency is "0"/u],
     [['--metrics-bind-address', '8080'], /it must be HOST:PORT, :PORT or 0/u],
     [['--log-level', 'loud'], /Allowed choices are error, warn, info, debug/u],
+    [['--log-level', 'loud'], /; see sdxl-operator run --help$/u],
+    [['--namespace', 'A_b'], /--namespace is "A_b": it must be the name of a namespace/u],
+    [['--leader-election-namespace', ''], /--leader-election-namespace is "": /u],
     [['render'], /required option '-f, --file <file>' not specified/u],
     [['frobnicate'], /too many arguments/u],
   ];
@@ -55,6 +58,20 @@ test('what is not understood is refused with what is allowed', () => {
       args.join(' '),
     );
   }
+});
+
+test('a variable that is not understood is refused too', () => {
+  for (const [name, value, allowed] of [
+    ['SDXL_LEADER_ELECT', 'on', 'true, false'],
+    ['SDXL_LOG_LEVEL', 'loud', 'error, warn, info, debug'],
+    ['SDXL_LOG_FORMAT', 'xml', 'json, text'],
+  ] as const) {
+    assert.throws(
+      () => parse([], { [name]: value }),
+      (error) => error instanceof UsageError && error.message.endsWith(`${name} is "${value}": it must be one of ${allowed}`),
+    );
+  }
+  assert.throws(() => parse([], { SDXL_NAMESPACE: 'A' }), UsageError);
 });
 
 test('help and version are shown, and nothing is run', () => {
