@@ -26,9 +26,9 @@ export type Pair<Name extends string> = Readonly<Record<Name, number>>;
 /** `512,768`, as diffusers orders the two. */
 export function integerPair<Name extends string>(first: Name, second: Name): (text: string) => Pair<Name> {
   return (text) => {
-    const [a, b, ...more] = text.split(',').map((part) => integer(part.trim()));
+    const [a, b, ...more] = text.split(',');
     if (a === undefined || b === undefined || more.length > 0) throw new InvalidArgumentError(`${first},${second} is expected.`);
-    return { [first]: a, [second]: b } as Pair<Name>;
+    return { [first]: integer(a.trim()), [second]: integer(b.trim()) } as Pair<Name>;
   };
 }
 
