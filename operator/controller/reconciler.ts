@@ -14,7 +14,7 @@ import {
   type JobStatus,
   type StoredJob,
 } from '../api/index.js';
-import { ApiError, applyOwn, keyOf, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
+import { ApiError, applyOwn, createOwn, keyOf, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
 import type { Child, Settings } from '../resources/index.js';
 import { decide } from './decide.js';
 import { tell } from './events.js';
@@ -144,7 +144,9 @@ export class Reconciler {
     const owner = { [labelNames.jobUid]: job.metadata.uid };
     for (const { resource, object } of apply) {
       try {
-        await applyOwn(client, resource, object, owner, signal);
+        // A Job cannot be changed into another, and by now its queue may have started it: one that is there stays as it is.
+        const put = resource === resources.job ? createOwn : applyOwn;
+        await put(client, resource, object, owner, signal);
       } catch (error) {
         if (error instanceof ApiError && error.isRefusal) await this.#refused(job, error, signal);
         throw error;

@@ -18,6 +18,6 @@ export {
   type OwnerReference,
   type Resource,
 } from './objects.js';
-export { applyOwn, findOwn } from './own-objects.js';
+export { applyOwn, createOwn, findOwn } from './own-objects.js';
 export { RateLimiter } from './rate-limiter.js';
 export { WorkQueue } from './work-queue.js';

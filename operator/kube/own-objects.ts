@@ -19,9 +19,20 @@ export async function applyOwn(
   owner: Owner,
   signal: AbortSignal,
 ): Promise<void> {
+  if ((await createOwn(client, resource, object, owner, signal)) === 'existing') await client.apply(resource, object, { signal });
+}
+
+/** Makes the object unless it is there; then it stays as it is. @throws ApiError that says so where one of its name is somebody else's */
+export async function createOwn(
+  client: ApiClient,
+  resource: Resource,
+  object: KubeObject,
+  owner: Owner,
+  signal: AbortSignal,
+): Promise<'made' | 'existing'> {
   try {
     await client.create(resource, object, signal);
-    return;
+    return 'made';
   } catch (error) {
     // A quota that the object itself has used up refuses it before the server sees that it is there.
     if (!(error instanceof ApiError && (error.isExisting || error.status === 403))) throw error;
@@ -32,8 +43,8 @@ export async function applyOwn(
       const message = `${resource.kind} ${name} exists and is not this job's: one of an earlier job of this name goes by itself; else delete it or rename it, or give the job another name`;
       throw new ApiError(message, { verb: 'PATCH', path: pathOf(resource, namespace, name), status: 422, reason: 'Invalid' }, error);
     }
+    return 'existing';
   }
-  await client.apply(resource, object, { signal });
 }
 
 /** The object of this name as it is; undefined: there is none. Nothing is changed: the server compares. */

@@ -300,4 +300,31 @@ suite('operators', { skip, concurrency: 1 }, () => {
     assert.deepEqual([progress?.latencyP50, progress?.latencyP95], ['1.250s', '1.500s']);
     await operator.measures(/^sdxl_job_image_latency_seconds_sum\{namespace="default"\} 1\.25$/mu);
   });
+
+  test('a view of Jobs that is behind: one that its queue has started stays so', async () => {
+    const client = await openClient(cluster());
+    await using proxy = await FaultProxy.start(cluster());
+    await using operator = await OperatorProcess.start(cluster(), { server: proxy.url });
+    const jobs = new SdxlJobs(cluster(), client, { context: () => operator.log });
+    const watched = { resource: 'jobs', group: 'batch' };
+    await waitFor('its watch', () => (proxy.watches(watched).length === 1 ? true : undefined), { context: () => operator.log });
+    proxy.pauseWatches(watched);
+    await jobs.create('queued', behaving({}, { scheduling: { queueName: 'gpus' } }));
+    await waitFor('its Job', async () => ((await jobs.gangs('queued')).has('queued-1') ? true : undefined), {
+      context: () => operator.log,
+    });
+    await client.call({
+      verb: 'PATCH',
+      path: '/apis/batch/v1/namespaces/default/jobs/queued-1',
+      contentType: 'application/merge-patch+json',
+      body: { spec: { suspend: false } },
+      signal: AbortSignal.timeout(30_000),
+    });
+    // A reason to look at the job, whose Job the operator does not see yet.
+    await jobs.patch('queued', { ttlSecondsAfterFinished: 600 });
+    await jobs.until('queued', 'a look', ({ observedGeneration }) => observedGeneration === 2);
+    proxy.resumeWatches();
+    const { attempt, disruptions } = await jobs.completed('queued');
+    assert.deepEqual([attempt, disruptions], [1, 0]);
+  });
 });
