@@ -91,7 +91,7 @@ export function printModel({ model, width, height, ranks, mesh, networks, memory
   const displaced = networks.some(({ exchanges }) => exchanges.some((exchange) => exchange.displaced !== undefined));
   const kindTitles = ['network', 'exchange', 'times', 'MB sent', ...(displaced ? ['displaced'] : [])];
   return [
-    `${model}: ${String(width)}x${String(height)} on ${String(ranks)} ranks (${mesh})`,
+    `${model}: ${String(width)}x${String(height)} on ${String(ranks)} ${ranks === 1 ? 'rank' : 'ranks'} (${mesh})`,
     '',
     table(['network', 'parameters', 'nodes', 'segments', 'exchanges', 'MB sent'], networks.map(networkRow)),
     ...(kinds.length === 0 ? [] : ['', table(kindTitles, kinds)]),

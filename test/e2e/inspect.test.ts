@@ -41,6 +41,8 @@ test('inspect shows parameters, segments and exchanges of a mesh, and a graph', 
   assert.match(displaced.stdout, /and kept exchanges \d+\.\d [KM]iB/u);
   const graph = await sdxl(['inspect', '--model', model, '--size', '128', '--graph', 'vae_decoder'], { cwd: workspace.path });
   assert.match(graph.stdout, /^graph vae_decoder \(/u);
+  const alone = await sdxl(['inspect', '--model', model, '--size', '128'], { cwd: workspace.path });
+  assert.match(alone.stdout, /: 128x128 on 1 rank \(cfg=1,patch=1\)$/mu);
 });
 
 test('inspect tells programs the same of a model', async () => {

@@ -51,7 +51,7 @@ export function addBenchCommand(program: Command, context: Context): void {
     .summary('measure latency')
     .description(
       'Measures the latency of one image, encoding and decoding included, on each number of ranks. The latency shown is a trimmed mean: of the measured runs ' +
-        'the fastest and the slowest ignore-ratio / 2 are dropped. Speed-up is against the first number of ranks.',
+        'the fastest and the slowest ignore-ratio / 2 are dropped. Speed-up is against the first number of ranks. Without --model the small SDXL that ships is measured.',
     );
   addModelOption(command);
   addSizeOptions(command);
