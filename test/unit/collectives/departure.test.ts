@@ -8,13 +8,13 @@ describe('a rank that is done before the others', () => {
   it('closes, waits for its deadline and goes; the others go on without it', async () => {
     const gang = await openGang(3, (options, rank) => ({
       ...options,
-      timeouts: { ...options.timeouts, closeMs: rank === 2 ? 200 : 3_000, heartbeatIntervalMs: 50, heartbeatTimeoutMs: 400 },
+      timeouts: { ...options.timeouts, closeMs: rank === 2 ? 200 : 3_000, heartbeatIntervalMs: 100, heartbeatTimeoutMs: 1_500 },
     }));
     const [zero, one, two] = gang;
     assert.ok(zero && one && two);
     await two.close();
     // Long enough for its silence to count, if it did.
-    await delay(1_000);
+    await delay(2_500);
     const between = (peer: number): Exchange => ({
       operation: 'halo',
       tag: 1,
