@@ -39,6 +39,15 @@ export function follow(view: View, current: GangJob): Step {
   const { stalledMs = 0 } = view.observed;
   if (stalledMs > stallLimitMs(job)) return restart(view, hung(view, stalledMs));
   if (isEnding(view, current)) return ending(view, current);
+  // With the Job suspended its pods go, and those without a node at once: nobody need have seen them go.
+  const known = gang?.pods ?? [];
+  if (current.suspended && known.length > 0 && pods.length === 0) {
+    const names = known.map((pod) => pod.name).join(', ');
+    return restart(
+      view,
+      disrupted(view, 'PodDeleted', `Job ${name} was suspended, and not by this operator, and its pods are gone: ${names}`),
+    );
+  }
   const { missing = [] } = view.observed;
   const step = settle(view, current, attempt, now);
   return missing.length === 0 ? step : remake(view, step, missing);

@@ -156,8 +156,8 @@ test('a job queued with Kueue waits for its queue', () => {
   const suspended = { ...gang(1), suspended: true };
   assert.equal(conditionOf(after(begun, decideOn({ job: begun, gangs: [suspended] })).status, 'GangReady')?.reason, 'WaitingForQueue');
   // Somebody suspended the Job of a job that is in no queue.
-  const { job: seen } = running();
-  const { message } = conditionOf(after(seen, decideOn({ job: seen, gangs: [suspended] })).status, 'GangReady') ?? {};
+  const unqueued = after(job(), decideOn({ job: job() }));
+  const { message } = conditionOf(after(unqueued, decideOn({ job: unqueued, gangs: [suspended] })).status, 'GangReady') ?? {};
   assert.equal(message, 'Job flowers-rabbit-1 is suspended, and not by this operator: it goes on once its spec.suspend is false');
 });
 
@@ -410,6 +410,17 @@ test('an attempt that cannot succeed ends, also where its pods are gone without 
   assert.deepEqual(trueConditions(seen), ['FailureTarget', 'Reconciling']);
   const { status } = decideOn({ job: seen, gangs: [{ ...gang(1), suspended: true }] });
   assert.deepEqual([status?.phase, status?.disruptions, status?.lastFailure?.code], ['Restarting', 1, 'PodDeleted']);
+});
+
+test('a Job that is suspended by somebody is made anew once its pods are gone, whether they were seen to go or not', () => {
+  const state = running();
+  const suspended = [{ ...gang(1), suspended: true }];
+  // Its pods are deleted in a moment.
+  const seen = after(state.job, decideOn({ ...state, gangs: suspended }));
+  assert.deepEqual([seen.status.attempt, seen.status.disruptions], [1, 0]);
+  const { status } = decideOn({ job: seen, gangs: suspended });
+  assert.deepEqual([status?.phase, status?.attempt, status?.disruptions, status?.lastFailure?.code], ['Restarting', 2, 1, 'PodDeleted']);
+  assert.match(status?.lastFailure?.message ?? '', /^Job flowers-rabbit-1 was suspended, .*gone: flowers-rabbit-1-0$/u);
 });
 
 test('conditions speak of the attempt that is under way', () => {
