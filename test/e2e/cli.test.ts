@@ -191,6 +191,24 @@ const refusals: readonly {
     says: /error USAGE: unknown command 'absent'; see sdxl --help/u,
   },
   {
+    name: 'an endpoint that is no address of the web',
+    args: ['fetch', '--repo', 'a/b', '--endpoint', 'ftp://x', '--output', 'd'],
+    code: 2,
+    says: /error USAGE: --endpoint ftp:\/\/x: it must be an address such as https:/u,
+  },
+  {
+    name: 'a revision whose variable is not set',
+    args: ['fetch', '--repo', 'a/b', '--revision', '', '--output', 'd'],
+    code: 2,
+    says: /error USAGE: --revision is empty: give a branch/u,
+  },
+  {
+    name: 'a patience below zero',
+    args: ['fetch', '--repo', 'a/b', '--retry-for', '-1', '--output', 'd'],
+    code: 2,
+    says: /error USAGE: option '--retry-for <seconds>' argument '-1' is invalid: an integer from 0 to 86400 is expected; see sdxl fetch --help$/mu,
+  },
+  {
     name: 'two files',
     args: ['run', '-f', 'a.yaml', '-f', 'b.json'],
     code: 2,

@@ -4,7 +4,7 @@ import { printable, SdxlError } from '../../errors/index.js';
 import { formatBytes } from '../../launch/index.js';
 import { BucketModel, fetchModel, HubModel, parseObjectUri, type RemoteModel } from '../../storage/index.js';
 import type { Context } from '../context.js';
-import { integer, once } from '../numbers.js';
+import { directory, integerIn, once } from '../numbers.js';
 import { examples } from '../options.js';
 
 interface Options {
@@ -31,8 +31,8 @@ export function addFetchCommand(program: Command, context: Context): void {
     .option('--s3 <uri>', 'a model in object storage, s3://bucket/prefix', once)
     .option('--endpoint <url>', `where the Hub (default: ${hub}), or a mirror of it, or object storage other than Amazon's is served`, once)
     .option('--region <name>', 'region of the bucket (default: AWS_REGION)', once)
-    .option('--retry-for <seconds>', 'how long to try again where nothing arrives', integer, 60)
-    .requiredOption('--output <dir>', 'directory to make')
+    .option('--retry-for <seconds>', 'how long to try again where nothing arrives', integerIn(0, 86_400), 60)
+    .requiredOption('--output <dir>', 'directory to make', directory)
     .addHelpText(
       'after',
       examples(
@@ -50,6 +50,10 @@ async function sourceOf(command: Command, options: Options, { environment }: Con
   if ((repo === undefined) === (s3 === undefined)) {
     throw usage('--repo', 'give either --repo, a repository of the Hub, or --s3, a model in object storage');
   }
+  if (endpoint !== undefined && !(/^https?:\/\/\S+$/u.test(endpoint) && URL.canParse(endpoint))) {
+    throw usage('--endpoint', `--endpoint ${endpoint}: it must be an address such as https://s3.example.com`);
+  }
+  if (revision === '') throw usage('--revision', '--revision is empty: give a branch, a tag or a commit, or leave it out');
   if (repo !== undefined) {
     if (region !== undefined) throw usage('--region', '--region is that of a bucket: give it with --s3');
     return new HubModel({ repo, revision, endpoint: endpoint ?? hub, token: environment.hubToken });
