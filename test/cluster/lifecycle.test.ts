@@ -8,18 +8,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { V1Pod } from '@kubernetes/client-node';
 import { conditionOf, isTrue, type JobPhase, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
-import { packageFile } from '../../runtime/package-root.js';
 import { argoHealthOf } from '../support/argo-health.js';
 import { clusterSuite, FaultProxy, waitFor } from '../support/cluster/index.js';
 import { JobHistory, type JobState } from '../support/job-history.js';
 import { kstatusOf } from '../support/kstatus.js';
 import { OperatorProcess } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
+import { standInRanks } from '../support/sdxl-images.js';
 import { childrenOfOnePod, SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
 import { skipWithout } from '../support/tools.js';
 
-const standIn = { entrypoint: [process.execPath, packageFile('dist/test/support/stand-in-ranks.js')], user: 10_001 };
-const images = { 'ghcr.io/sdxl-operator/runtime-cpu': standIn, 'example.com/next': standIn };
+const images = { 'ghcr.io/sdxl-operator/runtime-cpu': standInRanks, 'example.com/next': standInRanks };
 const { skip, cluster } = clusterSuite({ nodes: [{ images }] });
 
 /** A spec whose ranks behave like this. */

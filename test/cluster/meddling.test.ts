@@ -3,15 +3,14 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { conditionOf, isTrue, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
-import { packageFile } from '../../runtime/package-root.js';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { counted } from '../support/faulted-jobs.js';
 import { OperatorProcess } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
+import { standInRanks } from '../support/sdxl-images.js';
 import { childrenOfOnePod, SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
 
-const standIn = { entrypoint: [process.execPath, packageFile('dist/test/support/stand-in-ranks.js')], user: 10_001 };
-const { skip, cluster } = clusterSuite({ nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standIn } }] });
+const { skip, cluster } = clusterSuite({ nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standInRanks } }] });
 const crd = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/sdxljobs.sdxl.io';
 const gangs = '/apis/batch/v1/namespaces/default/jobs';
 

@@ -8,15 +8,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BatchV1Api, CoreV1Api, NetworkingV1Api } from '@kubernetes/client-node';
 import { conditionOf, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
-import { packageFile } from '../../runtime/package-root.js';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { counted } from '../support/faulted-jobs.js';
 import { addVolume, OperatorProcess } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
+import { standInRanks } from '../support/sdxl-images.js';
 import { childrenOfOnePod, SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
 
-const standIn = { entrypoint: [process.execPath, packageFile('dist/test/support/stand-in-ranks.js')], user: 10_001 };
-const { skip, cluster } = clusterSuite({ nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standIn } }] });
+const { skip, cluster } = clusterSuite({ nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standInRanks } }] });
 
 /** A spec whose ranks run so long. */
 function running(runSeconds: number, more: Fields = {}): Fields {

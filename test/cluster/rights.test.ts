@@ -8,12 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { CoreV1Api } from '@kubernetes/client-node';
-import { packageFile } from '../../runtime/package-root.js';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { promisedRights } from '../support/contract.js';
 import { Administrator } from '../support/kubectl.js';
 import { OperatorProcess } from '../support/operator.js';
 import { openClient } from '../support/sdxl-crd.js';
+import { standInRanks } from '../support/sdxl-images.js';
 import { SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
 import { skipWithout } from '../support/tools.js';
 
@@ -28,9 +28,8 @@ await writeFile(
     rules: [{ level: 'Metadata' }],
   }),
 );
-const standIn = { entrypoint: [process.execPath, packageFile('dist/test/support/stand-in-ranks.js')], user: 10_001 };
 const { skip: noCluster, cluster } = clusterSuite({
-  nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standIn } }],
+  nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standInRanks } }],
   apiServerFlags: [
     `--audit-policy-file=${join(folder, 'policy.yaml')}`,
     `--audit-log-path=${auditLog}`,

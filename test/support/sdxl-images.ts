@@ -11,6 +11,9 @@ export const sdxlImages: Readonly<Record<string, Image>> = {
   'ghcr.io/sdxl-operator/runtime-cpu': program('dist/runtime/cli/main.js'),
 };
 
+/** In the stead of the runtime where only the operator is of interest. */
+export const standInRanks = program('dist/test/support/stand-in-ranks.js');
+
 function program(file: string): Image {
   return { entrypoint: [process.execPath, packageFile(file)], workingDir: packageFile('.'), user: 10_001 };
 }
