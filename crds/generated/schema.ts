@@ -1642,7 +1642,7 @@ export const sdxlJobSchema: StructuralSchema = {
         },
         phase: {
           type: 'string',
-          enum: ['Pending', 'Suspended', 'Starting', 'Running', 'Restarting', 'Complete', 'Failed'],
+          enum: ['Pending', 'Suspended', 'Starting', 'Running', 'Restarting', 'Complete', 'Failed', 'Terminating'],
           maxLength: 32,
           description: "The job's state in one word, for people; programs read the conditions.",
         },

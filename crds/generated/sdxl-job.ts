@@ -513,7 +513,7 @@ export interface SdxlJobStatus {
   /** The metadata.generation this status speaks of; -1 until the operator has seen the job. */
   readonly observedGeneration?: number;
   /** The job's state in one word, for people; programs read the conditions. */
-  readonly phase?: 'Pending' | 'Suspended' | 'Starting' | 'Running' | 'Restarting' | 'Complete' | 'Failed';
+  readonly phase?: 'Pending' | 'Suspended' | 'Starting' | 'Running' | 'Restarting' | 'Complete' | 'Failed' | 'Terminating';
   /** The current attempt, from 1. Its Job is `<name>-<attempt>`. */
   readonly attempt?: number;
   /** How often the gang was started again after a failure. */

@@ -16,6 +16,8 @@ export const controllerUidLabel = 'batch.kubernetes.io/controller-uid';
 
 const managedByValue = 'sdxl-operator';
 export const rankContainer = 'ranks';
+export const fetchContainer = 'model';
+export const buildContainer = 'engines';
 export const metricsPort = 9400;
 export const rendezvousPort = 29_500;
 

@@ -14,6 +14,7 @@ export interface JobMetadata {
   readonly generation: number;
   readonly creationTimestamp: string;
   readonly deletionTimestamp?: string;
+  readonly finalizers?: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -34,7 +35,7 @@ export type JobProgress = NonNullable<JobStatus['progress']>;
 export function storedJob(object: { readonly metadata: object }): StoredJob {
   const { metadata, spec, status } = object as SdxlJob;
   const { name = '', namespace = '', uid = '', resourceVersion = '', generation = 0 } = metadata;
-  const { creationTimestamp, deletionTimestamp, labels = {} } = metadata;
+  const { creationTimestamp, deletionTimestamp, finalizers, labels = {} } = metadata;
   return {
     metadata: {
       name,
@@ -44,6 +45,7 @@ export function storedJob(object: { readonly metadata: object }): StoredJob {
       generation,
       creationTimestamp: creationTimestamp ?? '',
       ...(typeof deletionTimestamp === 'string' ? { deletionTimestamp } : {}),
+      ...(Array.isArray(finalizers) ? { finalizers: finalizers.filter((name) => typeof name === 'string') } : {}),
       labels,
     },
     spec,

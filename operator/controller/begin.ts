@@ -1,10 +1,11 @@
 /** From no gang to a gang: the next attempt is chosen, and its children are applied once nothing of an earlier one is in the way. */
-import { attemptName, podCount, rankCount, timestamp, type StoredJob } from '../api/index.js';
+import { attemptName, timestamp } from '../api/index.js';
 import { resources } from '../kube/index.js';
 import { attemptChildren, type Settings } from '../resources/index.js';
 import { disrupted, restart } from './outcome.js';
 import { lostPodMs } from './pod-end.js';
 import type { Step } from './step.js';
+import { resumedEvent, startedEvent } from './told.js';
 import type { View } from './view.js';
 
 /** Chooses the next attempt and writes it down; its children are applied in the same step if nothing of an old attempt is in the way. */
@@ -33,9 +34,7 @@ export function begin(view: View, settings: Settings): Step {
     },
   );
   const clear = view.old.length === 0 && view.oldPods.length === 0 && view.current === undefined;
-  const event = resumed
-    ? ({ type: 'Normal', reason: 'Resumed', message: `resumed with attempt ${String(attempt)}` } as const)
-    : ({ type: 'Normal', reason: 'Started', message: `attempt ${String(attempt)}: ${describeGang(job)}` } as const);
+  const event = resumed ? resumedEvent(attempt) : startedEvent(job, attempt);
   return view.step(status, { apply: clear ? attemptChildren(job, attempt, settings, now) : [], events: [event] });
 }
 
@@ -62,10 +61,4 @@ export function start(view: View, settings: Settings): Step {
     return view.step(view.status({}, { GangReady: { status: false, reason: 'NotStarted', message } }), { requeueAfterMs: waitMs });
   }
   return view.step(view.status({}, {}), { apply: attemptChildren(job, attempt, settings, now) });
-}
-
-function describeGang({ spec }: StoredJob): string {
-  const pods = podCount(spec);
-  const ranks = rankCount(spec);
-  return `${String(ranks)} ${ranks === 1 ? 'rank' : 'ranks'} in ${String(pods)} ${pods === 1 ? 'pod' : 'pods'}`;
 }

@@ -6,21 +6,20 @@
  * or has failed for good, or a restart is written down, the old gang is deleted, and the next attempt's children are applied once its pods are gone.
  * Counters are written before anything is deleted, so that a failure is counted once whenever this process ends.
  */
-import { isFinished, isTrue, managedByName } from '../api/index.js';
-import { resources } from '../kube/index.js';
+import { isFinished, isTrue, managedByName, type StoredJob } from '../api/index.js';
 import type { Settings } from '../resources/index.js';
 import { begin, start } from './begin.js';
 import { follow } from './follow.js';
 import { holds, type Observed } from './observed.js';
 import { complete, deadlineExceeded, fail } from './outcome.js';
-import { afterEnd, suspend } from './standstill.js';
+import { afterEnd, leave, suspend } from './standstill.js';
 import { nothing, type Step } from './step.js';
 import { View } from './view.js';
 
 export function decide(observed: Observed, settings: Settings): Step {
   const { job } = observed;
-  if (job.spec.managedBy !== undefined && job.spec.managedBy !== managedByName) return nothing;
-  if (job.metadata.deletionTimestamp !== undefined) return endGangs(observed);
+  if (!isManaged(job)) return nothing;
+  if (job.metadata.deletionTimestamp !== undefined) return leave(observed);
   if (isFinished(job.status)) return afterEnd(observed);
   const view = new View(observed);
   if (view.current !== undefined && holds(view.current, 'Complete')) return complete(view);
@@ -32,10 +31,9 @@ export function decide(observed: Observed, settings: Settings): Step {
   return deadline === undefined ? step : { ...step, requeueAfterMs: Math.min(step.requeueAfterMs ?? Infinity, deadline) };
 }
 
-/** The job is being deleted: whatever holds it meanwhile, a finalizer for example, its gang holds no devices. */
-function endGangs({ gangs }: Observed): Step {
-  const left = gangs.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
-  return { ...nothing, remove: left.map((object) => ({ resource: resources.job, object })) };
+/** The job is not another controller's. */
+export function isManaged({ spec }: StoredJob): boolean {
+  return spec.managedBy === undefined || spec.managedBy === managedByName;
 }
 
 /** Milliseconds until the job's deadline; undefined: it has none. */

@@ -1,13 +1,14 @@
 /** A gang that is there: what it waits for, and whether it can still succeed. */
-import { conditionOf, isTrue, podCount, timestamp, type ConditionChange, type JobFailure } from '../api/index.js';
+import { conditionOf, isTrue, podCount, timestamp, type ConditionChange, type JobCondition, type JobFailure } from '../api/index.js';
 import { resources } from '../kube/index.js';
 import type { Child } from '../resources/index.js';
 import { gangIdentity, waitsFor } from './gang-state.js';
 import { askAgainMs, hasBegun, waitsForChildrenMs } from './missing-children.js';
 import { holds, type GangJob } from './observed.js';
 import { disrupted, hung, restart, stallLimitMs } from './outcome.js';
-import { deletionOf, disruptionOf, isDisrupted, isEnded, isLost, judgeGang, lostPodMs, wasDeleted } from './pod-end.js';
+import { deletionOf, disruptionOf, isDisrupted, isEnded, isLost, judgeGang, lostPodMs, ranksEnd, wasDeleted } from './pod-end.js';
 import type { Fact, Step } from './step.js';
+import { readyEvent } from './told.js';
 import type { View } from './view.js';
 
 /** Pods that are missing are asked after in growing intervals: each time the gang is half as old again. */
@@ -37,7 +38,9 @@ export function follow(view: View, current: GangJob): Step {
     return restart(view, disrupted(view, 'PodReplaced', message));
   }
   const { stalledMs = 0 } = view.observed;
-  if (stalledMs > stallLimitMs(job)) return restart(view, hung(view, stalledMs));
+  // Ranks that have ended are silent, also where a sidecar holds their pod.
+  const silent = stalledMs > stallLimitMs(job) && pods.every((pod) => ranksEnd(pod) === undefined);
+  if (silent) return restart(view, hung(view, stalledMs));
   if (isEnding(view, current)) return ending(view, current);
   // With the Job suspended its pods go, and those without a node at once: nobody need have seen them go.
   const known = gang?.pods ?? [];
@@ -69,7 +72,11 @@ function isEnding({ job, pods }: View, current: GangJob): boolean {
   // What was written down once stays so: pods without a node are gone at once, and with them all that told of it.
   if (isTrue(job.status, 'FailureTarget') || holds(current, 'FailureTarget') || holds(current, 'Failed')) return true;
   return pods.some(
-    (pod) => pod.phase === 'Failed' || isDisrupted(pod) || (pod.metadata.deletionTimestamp !== undefined && pod.phase !== 'Succeeded'),
+    (pod) =>
+      pod.phase === 'Failed' ||
+      isDisrupted(pod) ||
+      (ranksEnd(pod)?.exitCode ?? 0) !== 0 ||
+      (pod.metadata.deletionTimestamp !== undefined && pod.phase !== 'Succeeded'),
   );
 }
 
@@ -143,8 +150,8 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
   if (ready.status && !wasReady) {
     const seconds = (now.getTime() - Date.parse(job.status.startTime ?? timestamp(now))) / 1000;
     facts.push({ type: 'ready', seconds });
-    events.push({ type: 'Normal', reason: 'GangReady', message: `attempt ${String(attempt)}: ${ready.message}` });
-  } else if (!ready.status && ready.reason !== conditionOf(job.status, 'GangReady')?.reason && notable.includes(ready.reason)) {
+    events.push(readyEvent(attempt, ready.message));
+  } else if (!ready.status && waiting?.warns === true && isNews(ready, conditionOf(job.status, 'GangReady'))) {
     events.push({ type: 'Warning', reason: ready.reason, message: ready.message });
   }
   // Why there are no pods is told by events, which are not watched.
@@ -161,4 +168,7 @@ function settle(view: View, current: GangJob, attempt: number, now: Date): Step 
   return view.step(status, { facts, events, ...(requeueAfterMs === Infinity ? {} : { requeueAfterMs }) });
 }
 
-const notable = ['QuotaExceeded', 'Unschedulable', 'ClaimNotBound', 'ImagePullFailed', 'ContainerNotCreated'];
+/** Of one reason it is told once, whatever its message counts; pods that are not created yet have the reason of those that are refused. */
+function isNews({ reason, message }: ConditionChange, before: JobCondition | undefined): boolean {
+  return reason !== before?.reason || (reason === 'PodsNotCreated' && message !== before.message);
+}

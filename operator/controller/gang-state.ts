@@ -2,6 +2,7 @@
 import type { ConditionChange, JobStatus } from '../api/index.js';
 import { mountingMs, patienceMs } from './missing-children.js';
 import { holds, type GangJob, type GangPod } from './observed.js';
+import { isEnded, ranksEnd } from './pod-end.js';
 import type { View } from './view.js';
 
 const pullReasons = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'RegistryUnavailable'];
@@ -9,10 +10,14 @@ const createReasons = ['CreateContainerConfigError', 'CreateContainerError', 'Ru
 
 /** A volume that is made on demand takes some seconds, which is no reason to warn anybody. */
 const claimBindsMs = 15_000;
+/** A sidecar that knows its trade ends with the ranks, within a pod's usual grace period. */
+const sidecarEndsMs = 35_000;
 
 export interface Waiting extends Pick<ConditionChange, 'reason' | 'message'> {
   /** When to look again without being told of a change. */
   readonly recheckAfterMs?: number;
+  /** It will not pass by itself: whoever made the job is told. */
+  readonly warns?: boolean;
 }
 
 /** Undefined: every pod runs and is ready. */
@@ -27,12 +32,14 @@ export function waitsFor(
     return { reason: 'WaitingForQueue', message: `Job ${gang.metadata.name} is suspended${until}` };
   }
   if (pods.length < count && podsRefused !== undefined) {
-    return { reason: podsRefused.includes('exceeded quota') ? 'QuotaExceeded' : 'PodsNotCreated', message: podsRefused };
+    // Each try has a pod name of its own, and would be another message.
+    const message = podsRefused.replaceAll(new RegExp(`"${gang.metadata.name}-\\d+-[a-z0-9]*"`, 'gu'), `"${gang.metadata.name}"`);
+    return { reason: message.includes('exceeded quota') ? 'QuotaExceeded' : 'PodsNotCreated', message, warns: true };
   }
   const ready = pods.filter((pod) => holds(pod, 'Ready')).length;
   if (ready === count) return undefined;
   const told = `${String(ready)} of ${String(count)} pods are ready`;
-  for (const state of [unscheduled, pulling, creating]) {
+  for (const state of [unscheduled, pulling, creating, outlived]) {
     for (const pod of pods) {
       const waiting = state(pod, now);
       if (waiting !== undefined) return { ...waiting, message: `${told}; ${pod.metadata.name}: ${waiting.message}`.slice(0, 4000) };
@@ -55,11 +62,11 @@ function unscheduled(pod: GangPod, now: Date): Waiting | undefined {
   const condition = pod.conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
   if (condition === undefined) return undefined;
   const { message = 'it is not scheduled', lastTransitionTime = '' } = condition;
-  if (!/persistentvolumeclaim|unbound/iu.test(message)) return { reason: 'Unschedulable', message };
+  if (!/persistentvolumeclaim|unbound/iu.test(message)) return { reason: 'Unschedulable', message, warns: true };
   const bindsInMs = claimBindsMs - (now.getTime() - Date.parse(lastTransitionTime));
   return bindsInMs > 0 && /unbound/iu.test(message)
     ? { reason: 'Starting', message, recheckAfterMs: bindsInMs }
-    : { reason: 'ClaimNotBound', message };
+    : { reason: 'ClaimNotBound', message, warns: true };
 }
 
 function pulling({ containers }: GangPod): Waiting | undefined {
@@ -70,9 +77,19 @@ function creating({ containers }: GangPod): Waiting | undefined {
   return waitingWith(containers, createReasons, 'ContainerNotCreated');
 }
 
+/** With restartPolicy Never a container that somebody put beside the ranks holds the pod, and so the Job, until it ends too. */
+function outlived(pod: GangPod, now: Date): Waiting | undefined {
+  const end = ranksEnd(pod);
+  if (end === undefined || isEnded(pod)) return undefined;
+  const running = pod.containers.filter(({ waiting, terminated }) => waiting === undefined && terminated === undefined);
+  const endsInMs = sidecarEndsMs - (now.getTime() - Date.parse(end.finishedAt ?? now.toISOString()));
+  const message = `its ranks have ended with code ${String(end.exitCode)}, and it waits for others to end: ${running.map(({ name }) => name).join(', ')}`;
+  return endsInMs > 0 ? { reason: 'Ended', message, recheckAfterMs: endsInMs } : { reason: 'SidecarRunning', message, warns: true };
+}
+
 function waitingWith(containers: GangPod['containers'], reasons: readonly string[], reason: string): Waiting | undefined {
   const found = containers.find(({ waiting }) => waiting !== undefined && reasons.includes(waiting.reason))?.waiting;
-  return found === undefined ? undefined : { reason, message: `${found.reason}: ${found.message}` };
+  return found === undefined ? undefined : { reason, message: `${found.reason}: ${found.message}`, warns: true };
 }
 
 /** The children of the attempt as first seen; nothing where its Job is gone. */

@@ -1,5 +1,5 @@
 /** How pods end, and which of them is to blame when a gang does. The rule is the launcher's: what happened to a pod by itself comes before what it suffered from others. */
-import { rankContainer, timestamp, type JobFailure } from '../api/index.js';
+import { buildContainer, fetchContainer, rankContainer, timestamp, type JobFailure } from '../api/index.js';
 import { holds, type ContainerState, type GangJob, type GangPod } from './observed.js';
 
 /** What the launcher writes to the termination log (docs/cli.md). */
@@ -30,6 +30,11 @@ export const lostPodMs = 15_000;
 
 export function isEnded({ phase }: GangPod): boolean {
   return phase === 'Failed' || phase === 'Succeeded';
+}
+
+/** The ranks' container where it has ended, and the pod perhaps not: a sidecar may hold it. */
+export function ranksEnd({ containers }: GangPod): ContainerState['terminated'] {
+  return containers.find(({ name }) => name === rankContainer)?.terminated;
 }
 
 /** Deleted, and its node has not ended it although its time is over. */
@@ -77,8 +82,8 @@ export function judgeGang(attempt: number, pods: readonly GangPod[], count: numb
   return { kind: incomplete ? 'disruption' : 'failure', ...end };
 }
 
-function hasRun({ phase, containers }: GangPod): boolean {
-  return phase === 'Running' || containers.some(({ name, terminated }) => name === rankContainer && terminated !== undefined);
+function hasRun(pod: GangPod): boolean {
+  return pod.phase === 'Running' || ranksEnd(pod) !== undefined;
 }
 
 /** It got its place, perhaps that of the peer that had waited for it, when that one had given up. */
@@ -127,10 +132,18 @@ interface PodFailure {
 }
 
 function failuresOf(pod: GangPod): PodFailure[] {
-  const found = pod.containers.flatMap((container) => containerFailure(pod, container) ?? []);
+  const failures = (containers: GangPod['containers']): PodFailure[] =>
+    containers.flatMap((container) => containerFailure(pod, container) ?? []);
+  // What others have put into the pod is killed once the ranks have ended: it is to blame where nothing of ours failed.
+  const own = failures(pod.containers.filter(isOwn));
+  const found = own.length > 0 ? own : failures(pod.containers);
   if (found.length > 0 || pod.phase !== 'Failed') return found;
   const failure = { pod: pod.metadata.name, code: pod.reason ?? 'PodFailed', message: pod.message ?? 'the pod failed without a word' };
   return [{ weight: 0, retriable: undefined, failure }];
+}
+
+function isOwn({ name }: ContainerState): boolean {
+  return name === rankContainer || name === buildContainer || name === fetchContainer;
 }
 
 function containerFailure(pod: GangPod, { name, init, terminated: end }: ContainerState): PodFailure | undefined {

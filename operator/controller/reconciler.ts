@@ -14,7 +14,19 @@ import {
   type JobStatus,
   type StoredJob,
 } from '../api/index.js';
-import { ApiError, applyOwn, createOwn, keyOf, pathOf, resources, type ApiClient, type Informer, type KubeList } from '../kube/index.js';
+import {
+  ApiError,
+  apiVersionOf,
+  applyOwn,
+  createOwn,
+  keyOf,
+  pathOf,
+  resources,
+  type ApiClient,
+  type Informer,
+  type KubeList,
+  type Resource,
+} from '../kube/index.js';
 import type { Child, Settings } from '../resources/index.js';
 import { decide } from './decide.js';
 import { tell } from './events.js';
@@ -25,6 +37,7 @@ import { gangJob, gangPod, holds, type GangJob, type GangPod, type Observed } fr
 import { isEnded } from './pod-end.js';
 import { Refusals } from './refusals.js';
 import type { Step } from './step.js';
+import { Untold } from './untold.js';
 
 export interface ReconcilerParts {
   readonly client: ApiClient;
@@ -40,6 +53,8 @@ export interface ReconcilerParts {
 
 /** A Job that no event tells of, because somebody took its labels away, is looked at so often. */
 const unwatchedMs = 10_000;
+/** A job of a namespace that is being deleted is looked at so often, should anything keep both. */
+const namespaceEndsMs = 60_000;
 /** A Job without pods for so long is asked why. */
 const podsMissingMs = 2_000;
 
@@ -47,23 +62,52 @@ export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #refusals: Refusals;
   readonly #missing: MissingChildren;
+  readonly #untold: Untold;
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
     this.#refusals = new Refusals(parts.client);
     this.#missing = new MissingChildren(parts.client, parts.settings);
+    this.#untold = new Untold(parts.client);
   }
 
   /** Does what is next for the job. @returns when to look again, in milliseconds; undefined: when something changes */
   async reconcile(key: string, signal: AbortSignal): Promise<number | undefined> {
     const { gangs, jobs } = this.#parts;
     const job = jobs.get(key);
-    if (job === undefined) return undefined;
+    if (job === undefined) {
+      this.#untold.forget(key);
+      return undefined;
+    }
+    const untold = await this.#untold.tell(key, job, signal);
     const observed = await this.#observe(job, signal);
     const step = decide(observed, this.#parts.settings);
-    await this.#carryOut(job, step, signal);
+    try {
+      if (await this.#goesWithItsNamespace(job, step, signal)) return namespaceEndsMs;
+      await this.#carryOut(job, step, signal);
+    } catch (error) {
+      if (error instanceof ApiError && error.isOfEndingNamespace) return namespaceEndsMs;
+      // The status may have been written all the same.
+      if (!(error instanceof ApiError && error.isConflict)) this.#untold.forget(key);
+      throw error;
+    }
+    if (untold !== undefined) throw untold;
     const isWatched = observed.gangs.every(({ metadata }) => gangs.get(keyOf({ metadata })) !== undefined);
     return isWatched ? step.requeueAfterMs : Math.min(step.requeueAfterMs ?? Infinity, unwatchedMs);
+  }
+
+  /** Pods go before their jobs where a namespace is deleted: neither is that a disruption to be counted, nor can there be another attempt. */
+  async #goesWithItsNamespace(job: StoredJob, { facts, events }: Step, signal: AbortSignal): Promise<boolean> {
+    const isLoss = facts.some((fact) => fact.type === 'restarted' || (fact.type === 'finished' && fact.result === 'failed'));
+    const [event] = events;
+    if (!isLoss || event === undefined) return false;
+    try {
+      await tell(this.#parts.client, job, event, signal, true);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return error.isOfEndingNamespace;
+    }
+    return false;
   }
 
   async #observe(job: StoredJob, signal: AbortSignal): Promise<Observed> {
@@ -148,7 +192,10 @@ export class Reconciler {
         const put = resource === resources.job ? createOwn : applyOwn;
         await put(client, resource, object, owner, signal);
       } catch (error) {
-        if (error instanceof ApiError && error.isRefusal) await this.#refused(job, error, signal);
+        if (error instanceof ApiError && error.isRefusal && !error.isOfEndingNamespace) {
+          const unserved = error.isNotFound && !error.message.includes('namespaces "') ? `: ${whatServes(resource)}` : '';
+          await this.#refused(job, `${error.message}${unserved}`, signal);
+        }
         throw error;
       }
     }
@@ -166,9 +213,9 @@ export class Reconciler {
   }
 
   /** A child that the server refuses is told in the status: nothing else would show why there is no gang. */
-  async #refused(job: StoredJob, error: ApiError, signal: AbortSignal): Promise<void> {
-    const reason = error.message.includes('exceeded quota') ? 'QuotaExceeded' : 'ChildRefused';
-    const message = error.message.slice(0, 4000);
+  async #refused(job: StoredJob, told: string, signal: AbortSignal): Promise<void> {
+    const reason = told.includes('exceeded quota') ? 'QuotaExceeded' : 'ChildRefused';
+    const message = told.slice(0, 4000);
     const { progress, ...status } = job.status;
     const before = status.conditions?.find(({ type }) => type === 'GangReady');
     if (before?.reason === reason && before.message === message) return;
@@ -180,6 +227,10 @@ export class Reconciler {
     );
     await tell(this.#parts.client, next, { type: 'Warning', reason, message }, signal);
   }
+}
+
+function whatServes(resource: Resource): string {
+  return `this cluster has no ${resource.kind} of ${apiVersionOf(resource)}: install what serves it, or give the job another spec.scheduling.gang`;
 }
 
 function hasEnded(gang: GangJob): boolean {

@@ -1,5 +1,5 @@
-/** Jobs that stand still: suspended ones, and those that have ended. */
-import { isTrue, jobResource } from '../api/index.js';
+/** Jobs that stand still: suspended ones, those that have ended, and those that are being deleted. */
+import { isFinished, isTrue, jobResource } from '../api/index.js';
 import { resources } from '../kube/index.js';
 import { holds, type Observed } from './observed.js';
 import { isEnded, isHeld, isLost, lostPodMs } from './pod-end.js';
@@ -62,4 +62,18 @@ export function afterEnd({ job, gangs, pods, now }: Observed): Step {
   const leftMs = Date.parse(status.completionTime) + ttl * 1000 - now.getTime();
   if (leftMs > 0) return { ...seen, requeueAfterMs: leftMs };
   return { ...nothing, remove: [{ resource: jobResource, object: job }] };
+}
+
+/** The job is being deleted: whatever holds it meanwhile, a finalizer for example, its gang holds no devices, and nobody takes it for one that runs. */
+export function leave(observed: Observed): Step {
+  const { job, gangs } = observed;
+  const left = gangs.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  const remove = left.map((object) => ({ resource: resources.job, object }));
+  // Its devices come before what is said of it, which a CRD of an earlier version refuses.
+  if (left.length > 0 || isFinished(job.status)) return { ...nothing, remove };
+  const view = new View(observed);
+  const { finalizers = [] } = job.metadata;
+  const message = `the job is being deleted${finalizers.length === 0 ? '' : `, and held by finalizers: ${finalizers.join(', ')}`}`;
+  const status = view.status({ phase: 'Terminating' }, { GangReady: { status: false, reason: 'Terminating', message } });
+  return view.step(status);
 }

@@ -8,6 +8,8 @@ export interface ApiErrorFields {
   /** The Status object's reason, such as `Conflict`. */
   readonly reason?: string | undefined;
   readonly retryAfterMs?: number | undefined;
+  /** Reasons of the Status object's causes. */
+  readonly causes?: readonly string[];
 }
 
 export class ApiError extends Error {
@@ -17,6 +19,7 @@ export class ApiError extends Error {
   readonly status: number | undefined;
   readonly reason: string | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly causes: readonly string[];
 
   constructor(message: string, fields: ApiErrorFields, cause?: unknown) {
     super(`${fields.verb} ${fields.path}: ${message}`, cause === undefined ? undefined : { cause });
@@ -25,6 +28,7 @@ export class ApiError extends Error {
     this.status = fields.status;
     this.reason = fields.reason;
     this.retryAfterMs = fields.retryAfterMs;
+    this.causes = fields.causes ?? [];
   }
 
   /** Somebody else changed the object first, or it is not the one that was meant. */
@@ -44,6 +48,11 @@ export class ApiError extends Error {
   /** The resourceVersion asked for is too old to be known. */
   get isExpired(): boolean {
     return this.status === 410;
+  }
+
+  /** The namespace is being deleted: nothing can be made in it, and what is there goes. */
+  get isOfEndingNamespace(): boolean {
+    return this.status === 403 && this.causes.includes('NamespaceTerminating');
   }
 
   /** Refused for what it asks, not for when: the same request is refused again until something else changes. */

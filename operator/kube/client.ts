@@ -86,11 +86,12 @@ export class ApiClient implements Disposable {
     });
   }
 
-  async create<T extends KubeObject>(resource: Resource, object: T, signal: AbortSignal): Promise<T> {
+  /** @param dryRun nothing is made: the server says whether it would be */
+  async create<T extends KubeObject>(resource: Resource, object: T, signal: AbortSignal, dryRun = false): Promise<T> {
     return this.call<T>({
       verb: 'POST',
       path: pathOf(resource, object.metadata.namespace),
-      query: { fieldManager: this.#options.fieldManager },
+      query: { fieldManager: this.#options.fieldManager, ...(dryRun ? { dryRun: 'All' } : {}) },
       body: { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object },
       signal,
     });
@@ -251,22 +252,29 @@ async function text(response: IncomingMessage): Promise<string> {
 function failureOf(call: Call, response: IncomingMessage, body: string): ApiError {
   const status = response.statusCode ?? 0;
   const seconds = Number(response.headers['retry-after']);
-  const { reason, message } = parseStatus(body);
+  const { reason, message, causes } = parseStatus(body);
   return new ApiError(`${String(status)} ${message ?? response.statusMessage ?? ''}`.trim(), {
     verb: call.verb,
     path: call.path,
     status,
     reason,
+    ...(causes === undefined ? {} : { causes }),
     retryAfterMs: Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : undefined,
   });
 }
 
-function parseStatus(body: string): { readonly reason?: string; readonly message?: string } {
+function parseStatus(body: string): { readonly reason?: string; readonly message?: string; readonly causes?: readonly string[] } {
   try {
     const parsed: unknown = JSON.parse(body);
     if (typeof parsed !== 'object' || parsed === null) return {};
-    const { reason, message } = parsed as { readonly reason?: unknown; readonly message?: unknown };
-    return { ...(typeof reason === 'string' ? { reason } : {}), ...(typeof message === 'string' ? { message } : {}) };
+    const { reason, message, details } = parsed as { readonly reason?: unknown; readonly message?: unknown; readonly details?: unknown };
+    const { causes } = (details ?? {}) as { readonly causes?: unknown };
+    const reasons = Array.isArray(causes) ? causes.map((cause: { readonly reason?: unknown } | null) => cause?.reason) : [];
+    return {
+      ...(typeof reason === 'string' ? { reason } : {}),
+      ...(typeof message === 'string' ? { message } : {}),
+      causes: reasons.filter((cause) => typeof cause === 'string'),
+    };
   } catch {
     return { message: body.slice(0, 200) }; // A proxy's answer, not the API server's.
   }

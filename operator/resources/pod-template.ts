@@ -1,5 +1,16 @@
 /** The pods of a gang: all alike, told apart by their completion index. They satisfy Pod Security "restricted". */
-import { attemptLabels, attemptName, metricsPort, paths, podCount, rankContainer, ranksPerPod, type StoredJob } from '../api/index.js';
+import {
+  attemptLabels,
+  attemptName,
+  buildContainer,
+  fetchContainer,
+  metricsPort,
+  paths,
+  podCount,
+  rankContainer,
+  ranksPerPod,
+  type StoredJob,
+} from '../api/index.js';
 import { commonEnvironment, gangEnvironment, storageCredentials, type Variable } from './environment.js';
 import { fetchedModelPath } from './runtime-job.js';
 import type { Settings } from './settings.js';
@@ -23,7 +34,7 @@ export function podTemplate(job: StoredJob, attempt: number, settings: Settings)
   });
   const common = commonEnvironment(job);
   const fetching = fetchContainers(job, mounts, settings);
-  const building = container({ name: 'engines', args: ['build', '-f', jobFile], env: common });
+  const building = container({ name: buildContainer, args: ['build', '-f', jobFile], env: common });
   const ranks = {
     ...container({
       name: rankContainer,
@@ -81,7 +92,7 @@ function fetchContainers(job: StoredJob, mounts: readonly Mount[], settings: Set
   if (source === undefined || output === undefined) return [];
   return [
     {
-      name: 'model',
+      name: fetchContainer,
       image: pods.image ?? (accelerator === undefined ? settings.runtimeImage : settings.acceleratorImage),
       imagePullPolicy: pods.imagePullPolicy,
       args: ['fetch', ...source.args, '--output', output],

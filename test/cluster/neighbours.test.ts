@@ -215,6 +215,7 @@ suite('among others', { skip, concurrency: 6 }, () => {
       const { reason, message } = conditionOf(status, 'GangReady') ?? {};
       return reason === 'PodsNotCreated' && message?.includes('maximum cpu usage') === true;
     });
+    await its.toldOf('too-large', 'PodsNotCreated');
     await core.deleteNamespacedLimitRange({ namespace: namespace.name, name: 'small' });
     assert.deepEqual(counted(await its.completed('too-large')), once);
   });
@@ -244,6 +245,9 @@ suite('among others', { skip, concurrency: 6 }, () => {
       return about() === told || undefined;
     };
     await waitFor('quiet', quiet, { timeoutMs: 30_000, context: () => operator.log });
+    // Neither is it a disruption that pods go first, nor is it a warning that nothing can be made any more.
+    assert.doesNotMatch(operator.log, new RegExp(`${namespace.name}.*(?:Restarting|being terminated)`, 'u'));
+    assert.doesNotMatch(await operator.metrics(), new RegExp(`^sdxl_job_restarts_total\\{namespace="${namespace.name}".* [1-9]`, 'mu'));
     await jobs.create('after-namespace', running(0));
     await jobs.completed('after-namespace');
   });
@@ -266,7 +270,10 @@ suite('among others', { skip, concurrency: 6 }, () => {
     await waitFor('end of its pods', async () => ((await jobs.pods('kept', 1)).length === 0 ? true : undefined), {
       context: () => operator.log,
     });
-    assert.equal(await jobs.exists('kept'), true);
+    const { phase, conditions } = await jobs.until('kept', 'deletion', (status) => status.phase !== 'Running');
+    const ready = conditions?.find(({ type }) => type === 'GangReady');
+    assert.deepEqual([phase, ready?.status, ready?.reason], ['Terminating', 'False', 'Terminating']);
+    assert.match(ready?.message ?? '', /held by finalizers: example\.com\/held$/u);
     await patch(path, []);
     await jobs.gone('kept');
 

@@ -81,7 +81,7 @@ test('what the status says is told and counted, also where children could not be
   const client = await server();
   await using proxy = await FaultProxy.start(cluster());
   const fault: Fault = { type: 'answer', status: 500, reason: 'InternalError' };
-  proxy.inject({ verb: 'create', resource: 'secrets' }, fault);
+  for (const resource of ['secrets', 'events']) proxy.inject({ verb: 'create', resource }, fault);
   proxy.inject({ verb: 'delete', resource: 'jobs' }, fault);
   await using operator = await OperatorProcess.start(cluster(), { server: proxy.url });
   const jobs = new SdxlJobs(cluster(), client, { context: () => operator.log });

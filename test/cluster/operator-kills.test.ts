@@ -96,6 +96,14 @@ suite('the operator killed', { skip }, () => {
     log = (): string => `${first.log}\n${second.log}`;
     const status = await jobs.completed('job');
     await settled(jobs, status);
+    // What the first had written and not told, the second tells; and nothing is told twice.
+    await waitFor('the last event', async () => (await jobs.events('job')).includes('Completed') || undefined, { context: log });
+    const told = await jobs.events('job');
+    assert.deepEqual(
+      ['Started', 'Restarting', 'Completed'].map((reason) => told.filter((each) => each === reason).length),
+      [1, 1, 1],
+      `position ${String(position)}: ${told.join()}`,
+    );
     assert.deepEqual(made(proxy.calls), madeOnce, `position ${String(position)}\n${log()}`);
     closing = closing.then(() => namespace[Symbol.asyncDispose]());
     return killed;

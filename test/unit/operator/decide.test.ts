@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { conditionTypes, conditionOf } from '../../../operator/api/index.js';
+import { suite, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import { conditionTypes, conditionOf, type StoredJob } from '../../../operator/api/index.js';
 import type { GangPod } from '../../../operator/controller/observed.js';
+import { toldBy } from '../../../operator/controller/told.js';
 import { attemptChildren } from '../../../operator/resources/index.js';
 import { after, decideOn, gang, job, lastWords, now, pod, running, settings, trueConditions, type PodState } from './observations.js';
 
@@ -562,17 +564,118 @@ test('time to live and clean-up begin when the job has ended', () => {
 
 test('jobs of others are left alone, and of jobs that are being deleted the gang is ended', () => {
   const deletionTimestamp = '2026-01-01T00:00:00Z';
+  const state = running();
+  const complete = after(state.job, decideOn({ ...state, gangs: [gang(1, ['Complete'])] }));
+  const deleted = { ...complete, metadata: { ...complete.metadata, deletionTimestamp } };
   const foreign = { managedBy: 'example.com/other' };
   const gangs = [gang(1), gang(2, [], { deletionTimestamp })];
   for (const [each, ended] of [
     [job(foreign), []],
     [job(foreign, {}, { deletionTimestamp }), []],
-    [job({}, {}, { deletionTimestamp }), ['flowers-rabbit-1']],
+    [deleted, ['flowers-rabbit-1']],
   ] as const) {
     const step = decideOn({ job: each, gangs });
     assert.deepEqual([step.status, step.apply, removed(step), step.events], [undefined, [], ended, []]);
   }
   assert.ok(decideOn({ job: job({ managedBy: 'sdxl.io/sdxl-operator' }) }).status);
+});
+
+test('a job that is being deleted and held by a finalizer is not said to run', () => {
+  const state = running();
+  const metadata = { ...state.job.metadata, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['example.com/held'] };
+  const deleted = { ...state.job, metadata };
+  const first = decideOn({ ...state, job: deleted });
+  assert.deepEqual([first.status, removed(first)], [undefined, ['flowers-rabbit-1']]);
+  const seen = after(deleted, decideOn({ job: deleted }));
+  assert.deepEqual([seen.status.phase, trueConditions(seen)], ['Terminating', ['Reconciling']]);
+  const { reason, message } = conditionOf(seen.status, 'GangReady') ?? {};
+  assert.deepEqual([reason, message], ['Terminating', 'the job is being deleted, and held by finalizers: example.com/held']);
+  assert.equal(decideOn({ ...state, gangs: [], job: seen }).status, undefined);
+});
+
+test('pods that are refused are told of once, however often they are tried', () => {
+  const begun = after(job(), decideOn({ job: job() }));
+  const seen = after(begun, decideOn({ job: begun, gangs: [gang(1)] }));
+  assert.equal(conditionOf(seen.status, 'GangReady')?.reason, 'PodsNotCreated');
+  const refusal = (suffix: string): string => `Error creating: pods "flowers-rabbit-1-0-${suffix}" is forbidden: violates PodSecurity`;
+  const first = decideOn({ job: seen, gangs: [gang(1)], podsRefused: refusal('abcde') });
+  const message = 'Error creating: pods "flowers-rabbit-1" is forbidden: violates PodSecurity';
+  assert.deepEqual(first.events, [{ type: 'Warning', reason: 'PodsNotCreated', message }]);
+  const again = decideOn({ job: after(seen, first), gangs: [gang(1)], podsRefused: refusal('fghij') });
+  assert.deepEqual([again.status, again.events], [undefined, []]);
+});
+
+suite('containers that others have put into the pods', () => {
+  const sidecar = (terminated?: { readonly exitCode: number }): GangPod['containers'][number] => ({
+    name: 'proxy',
+    init: true,
+    ready: terminated === undefined,
+    ...(terminated === undefined
+      ? {}
+      : { terminated: { ...terminated, reason: 'Error', message: '', finishedAt: '2026-01-01T00:01:00Z' } }),
+  });
+  const beside = (its: GangPod, other: GangPod['containers'][number]): GangPod => ({ ...its, containers: [other, ...its.containers] });
+
+  test('are not to blame where ranks say how they ended, and are where nothing of ours failed', () => {
+    const state = running();
+    for (const [pods, code, counts] of [
+      [beside(pod(1, 0, { exitCode: 75, words: lastWords('RANK_HUNG', 75, true, 3) }), sidecar({ exitCode: 137 })), 'RANK_HUNG', [1, 0]],
+      [beside(pod(1, 0, { exitCode: 143, deleted: '2026-01-01T00:01:30Z' }), sidecar({ exitCode: 137 })), 'PodDeleted', [0, 1]],
+      [beside(pod(1, 0, { exitCode: 0, phase: 'Failed' }), sidecar({ exitCode: 9 })), 'ContainerExited', [1, 0]],
+    ] as const) {
+      const { status } = decideOn({ ...state, pods: [pods], gangs: [gang(1, ['FailureTarget'])] });
+      assert.deepEqual([status?.lastFailure?.code, [status?.restarts, status?.disruptions]], [code, counts]);
+    }
+  });
+
+  test('hold a pod whose ranks have failed no longer than its peers may', () => {
+    const state = running();
+    const pods = [beside(pod(1, 0, { phase: 'Running', exitCode: 75, words: lastWords('RANK_HUNG', 75, true, 3) }), sidecar())];
+    const seen = after(state.job, decideOn({ ...state, pods }));
+    assert.deepEqual(trueConditions(seen), ['FailureTarget', 'Reconciling']);
+    const { status, remove } = decideOn({ ...state, job: seen, pods, now: seconds(61) });
+    assert.deepEqual([status?.restarts, status?.lastFailure?.code, remove.length], [1, 'RANK_HUNG', 1]);
+  });
+
+  test('are told of where they hold a pod whose images are made, and the gang is no hung one', () => {
+    const state = running();
+    const pods = [beside(pod(1, 0, { phase: 'Running', exitCode: 0, finishedAt: '2026-01-01T00:01:50Z' }), sidecar())];
+    const first = decideOn({ ...state, pods });
+    const ending = after(state.job, first);
+    assert.deepEqual([conditionOf(ending.status, 'GangReady')?.reason, first.events, first.requeueAfterMs], ['Ended', [], 25_000]);
+    const step = decideOn({ ...state, job: ending, pods, now: seconds(30), stalledMs: 10_000_000 });
+    const seen = after(ending, step);
+    const { reason, message = '' } = conditionOf(seen.status, 'GangReady') ?? {};
+    assert.deepEqual([reason, step.events.map((event) => event.reason), seen.status.restarts], ['SidecarRunning', ['SidecarRunning'], 0]);
+    assert.match(message, /its ranks have ended with code 0, and it waits for others to end: proxy$/u);
+  });
+});
+
+test('what a status tells of by itself is what was told when it was written', () => {
+  const reasons: string[] = [];
+  const tells = (before: StoredJob, step: ReturnType<typeof decideOn>): StoredJob => {
+    const written = after(before, step);
+    const told = toldBy(written, seconds(-1));
+    for (const event of step.events)
+      assert.ok(
+        told.some((each) => isDeepStrictEqual(each, event)),
+        JSON.stringify([event, told]),
+      );
+    reasons.push(...step.events.map(({ reason }) => reason));
+    assert.deepEqual(toldBy(written, seconds(1)), []);
+    return written;
+  };
+  const begun = tells(job(), decideOn({ job: job() }));
+  const pods = [pod(1, 0, { ready: true })];
+  const ready = tells(begun, decideOn({ job: begun, gangs: [gang(1)], pods }));
+  const failed = { pods: [pod(1, 0, { exitCode: 75 })], gangs: [gang(1, ['Failed'])] };
+  tells(ready, decideOn({ job: ready, ...failed }));
+  tells(ready, decideOn({ job: ready, gangs: [gang(1, ['Complete'])], pods }));
+  tells(ready, decideOn({ job: ready, ...failed, pods: [pod(1, 0, { exitCode: 3 })] }));
+  const held = { ...ready, spec: { ...ready.spec, suspend: true } };
+  const suspended = tells(held, decideOn({ job: held }));
+  tells({ ...suspended, spec: ready.spec }, decideOn({ job: { ...suspended, spec: ready.spec } }));
+  assert.deepEqual(reasons, ['Started', 'GangReady', 'Restarting', 'Completed', 'Failed', 'Suspended', 'Resumed']);
 });
 
 test('a change of the spec is observed, also after the end', () => {
