@@ -11,7 +11,7 @@ const file = 'crds/sdxl.io_sdxljobs.yaml';
 
 interface Version {
   readonly schema: { readonly openAPIV3Schema: unknown };
-  readonly additionalPrinterColumns: readonly { readonly name: string; readonly jsonPath: string }[];
+  readonly additionalPrinterColumns: readonly { readonly name: string; readonly jsonPath: string; readonly priority?: number }[];
   readonly subresources: unknown;
 }
 
@@ -111,8 +111,12 @@ test('conditions are read by type, never by position, and status is a subresourc
   const { additionalPrinterColumns, subresources } = await version();
   assert.deepEqual(subresources, { status: {} });
   for (const { name, jsonPath } of additionalPrinterColumns) {
-    if (jsonPath.includes('conditions')) assert.equal(jsonPath, `.status.conditions[?(@.type=="${name}")].status`);
+    const field = name === 'Gang' ? '"GangReady")].reason' : `"${name}")].status`;
+    if (jsonPath.includes('conditions')) assert.equal(jsonPath, `.status.conditions[?(@.type==${field}`);
   }
+  // What a job waits for is seen without asking for more.
+  const shown = additionalPrinterColumns.filter(({ priority = 0 }) => priority === 0).map(({ name }) => name);
+  assert.deepEqual(shown, ['Phase', 'Gang', 'Progress', 'P95', 'Restarts', 'Age']);
   assert.deepEqual(schemaAt(sdxlJobSchema, ['status'])?.default, { observedGeneration: -1, phase: 'Pending' });
 });
 
