@@ -3,7 +3,7 @@ import type { ErrorObject } from 'ajv';
 import { formatPath, resolvePointer, showValue, type FieldPath } from './field-path.js';
 import { inWords } from './pattern-words.js';
 import { ownProperty, schemaAt, type StructuralSchema } from './structural-schema.js';
-import { nearest } from './suggest.js';
+import { nearest, nearestValue } from './suggest.js';
 
 export interface Problem {
   readonly path: FieldPath;
@@ -67,7 +67,7 @@ function rule(keyword: string, schema: StructuralSchema, value: unknown): string
       return wrongType(schema, value);
     case 'enum': {
       const allowed = schema.enum ?? [];
-      const hint = typeof value === 'string' ? nearest(value, allowed) : undefined;
+      const hint = typeof value === 'string' ? nearestValue(value, allowed) : undefined;
       const names = allowed.length === 1 ? String(allowed[0]) : `one of ${allowed.join(', ')}`;
       return `${found} is not known, it must be ${names}${hint === undefined || allowed.length === 1 ? '' : `; did you mean ${hint}?`}`;
     }

@@ -14,6 +14,28 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return best;
 }
 
+/**
+ * The value of an enumeration that is meant: the nearest, or one that begins as the word does, such as EulerDiscrete for Euler
+ * and for EulerDiscreteScheduler.
+ */
+export function nearestValue(word: string, values: readonly string[]): string | undefined {
+  const near = nearest(word, values);
+  if (near !== undefined) return near;
+  const letters = fold(word).replaceAll(/[^a-z0-9]/gu, '');
+  const shared = values.map((value) => sharedStart(letters, fold(value)));
+  const longest = Math.max(...shared);
+  return longest >= minSharedLength ? values[shared.indexOf(longest)] : undefined;
+}
+
+/** Below, words that have nothing to do with each other begin alike. */
+const minSharedLength = 3;
+
+function sharedStart(a: string, b: string): number {
+  let length = 0;
+  while (length < a.length && a[length] === b[length]) length++;
+  return length;
+}
+
 function fold(word: string): string {
   return word.slice(0, 64).toLowerCase().replaceAll(/[_-]/gu, '');
 }

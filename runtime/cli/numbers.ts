@@ -2,8 +2,11 @@
 import { InvalidArgumentError } from 'commander';
 
 export function integer(text: string): number {
-  if (!/^[+-]?\d{1,20}$/u.test(text)) throw new InvalidArgumentError('an integer is expected.');
-  return Number(text);
+  if (!/^[+-]?\d+$/u.test(text)) throw new InvalidArgumentError('an integer is expected.');
+  const value = Number(text);
+  // Beyond, it would be another number than the one given.
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError(`an integer of at most ${String(Number.MAX_SAFE_INTEGER)} is expected.`);
+  return value;
 }
 
 export function integerIn(minimum: number, maximum: number): (text: string) => number {

@@ -191,6 +191,24 @@ const refusals: readonly {
     says: /error USAGE: unknown command 'absent'; see sdxl --help/u,
   },
   {
+    name: 'a seed that no number here can be',
+    args: smallJob(model, '--seed', '9007199254740993'),
+    code: 2,
+    says: /error USAGE: option '--seed <number>' argument '9007199254740993' is invalid: an integer of at most 9007199254740991 is expected/u,
+  },
+  {
+    name: 'a scheduler that is nearly one',
+    args: smallJob(model, '--scheduler', 'Euler'),
+    code: 2,
+    says: /error JOB_INVALID: --scheduler: "Euler" is not known, .*; did you mean EulerDiscrete\?$/mu,
+  },
+  {
+    name: 'a repository without its owner',
+    args: ['fetch', '--repo', 'a', '--output', 'd'],
+    code: 2,
+    says: /error USAGE: --repo a: it must have the form owner\/name, such as stabilityai/u,
+  },
+  {
     name: 'an endpoint that is no address of the web',
     args: ['fetch', '--repo', 'a/b', '--endpoint', 'ftp://x', '--output', 'd'],
     code: 2,

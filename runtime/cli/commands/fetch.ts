@@ -18,6 +18,9 @@ interface Options {
 }
 
 const hub = 'https://huggingface.co';
+const example = 'stabilityai/stable-diffusion-xl-base-1.0';
+/** As in a job's spec.model.huggingFace.repo. */
+const repository = /^[A-Za-z0-9][-A-Za-z0-9._]*\/[A-Za-z0-9][-A-Za-z0-9._]*$/u;
 
 export function addFetchCommand(program: Command, context: Context): void {
   const command = program
@@ -36,7 +39,7 @@ export function addFetchCommand(program: Command, context: Context): void {
     .addHelpText(
       'after',
       examples(
-        'sdxl fetch --repo stabilityai/stable-diffusion-xl-base-1.0 --output ./sdxl-base',
+        `sdxl fetch --repo ${example} --output ./sdxl-base`,
         'sdxl fetch --s3 s3://models/sdxl-base --endpoint https://s3.example.com --output ./sdxl-base',
       ),
     );
@@ -55,6 +58,7 @@ async function sourceOf(command: Command, options: Options, { environment }: Con
   }
   if (revision === '') throw usage('--revision', '--revision is empty: give a branch, a tag or a commit, or leave it out');
   if (repo !== undefined) {
+    if (!repository.test(repo)) throw usage('--repo', `--repo ${repo}: it must have the form owner/name, such as ${example}`);
     if (region !== undefined) throw usage('--region', '--region is that of a bucket: give it with --s3');
     return new HubModel({ repo, revision, endpoint: endpoint ?? hub, token: environment.hubToken });
   }
