@@ -91,9 +91,10 @@ export class Reconciler {
       if (!(error instanceof ApiError && error.isConflict)) this.#untold.forget(key);
       throw error;
     }
-    if (untold !== undefined) throw untold;
+    if (untold.error !== undefined) throw untold.error;
     const isWatched = observed.gangs.every(({ metadata }) => gangs.get(keyOf({ metadata })) !== undefined);
-    return isWatched ? step.requeueAfterMs : Math.min(step.requeueAfterMs ?? Infinity, unwatchedMs);
+    const againMs = Math.min(step.requeueAfterMs ?? Infinity, untold.againMs ?? Infinity, isWatched ? Infinity : unwatchedMs);
+    return againMs === Infinity ? undefined : againMs;
   }
 
   /** Pods go before their jobs where a namespace is deleted: neither is that a disruption to be counted, nor can there be another attempt. */
