@@ -62,8 +62,13 @@ suite('on an API server', { skip }, () => {
 
   test('a second release cares for one namespace, and the first is rolled back meanwhile', async () => {
     for (const namespace of ['pictures', 'pictures-system']) await admin.kubectl('create', 'namespace', namespace);
-    const own = ['--namespace', 'pictures-system', '--set', 'scope.namespace=pictures', '--set', 'crds.install=false'];
-    await admin.helm('install', 'pictures', chart, ...own);
+    const settings = ['--set', 'scope.namespace=pictures', '--set', 'crds.install=false'];
+    // In one namespace they would share a Lease, and the second would wait for ever.
+    await assert.rejects(admin.helm('install', 'pictures', chart, '--namespace', 'sdxl-system', ...settings), (error: Error) => {
+      assert.match(error.message, /release sdxl-operator is in namespace sdxl-system already.*install this one in a namespace of its own/u);
+      return true;
+    });
+    await admin.helm('install', 'pictures', chart, '--namespace', 'pictures-system', ...settings);
     const account = 'system:serviceaccount:pictures-system:pictures-sdxl-operator';
     const may = async (namespace: string): Promise<string> =>
       (await admin.tryKubectl('auth', 'can-i', 'create', 'jobs.batch', '-n', namespace, `--as=${account}`)).stdout.trim();
