@@ -502,9 +502,9 @@ export const sdxlJobSchema: StructuralSchema = {
         },
         prompt: {
           type: 'string',
-          minLength: 1,
           maxLength: 4096,
-          description: 'What the images show. Given to both text encoders. Left out, prompts says it; exactly one of the two is given.',
+          description:
+            'What the images show, whatever the model makes of no words where it is empty. Given to both text encoders. Left out, prompts says it; exactly one of the two is given.',
           example: 'flowers, rabbit',
         },
         prompts: {
@@ -518,9 +518,8 @@ export const sdxlJobSchema: StructuralSchema = {
             properties: {
               prompt: {
                 type: 'string',
-                minLength: 1,
                 maxLength: 4096,
-                description: 'What its images show.',
+                description: 'What its images show; may be empty.',
                 example: 'flowers, rabbit',
               },
               prompt2: {

@@ -50,7 +50,7 @@ export interface SdxlJobMetadata {
 export interface SdxlJobSpec {
   /** Where the weights come from, and what is merged into them. Exactly one of path, claim, image, huggingFace and s3 is given. */
   readonly model: SdxlJobSpecModel;
-  /** What the images show. Given to both text encoders. Left out, prompts says it; exactly one of the two is given. */
+  /** What the images show, whatever the model makes of no words where it is empty. Given to both text encoders. Left out, prompts says it; exactly one of the two is given. */
   readonly prompt?: string;
   /** Several prompts, numImages images of each: image i is of prompt i / numImages, rounded down. What a prompt does not say is as in the job. A job is an object of the cluster, which holds 1.5 MB at most. Left out, there is the one prompt. */
   readonly prompts?: readonly SdxlJobSpecPrompt[];
@@ -218,7 +218,7 @@ export interface SdxlJobSpecModelLora {
 }
 
 export interface SdxlJobSpecPrompt {
-  /** What its images show. */
+  /** What its images show; may be empty. */
   readonly prompt: string;
   /** What the second text encoder is told instead. Left out, the job's, or prompt where it has none. */
   readonly prompt2?: string;

@@ -231,7 +231,6 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('a model path with a line break', { model: { path: 'a\nb' } }, 'model.path', '"a\\nb" must be a path without line breaks'),
   schema('a model that is a text', { model: 'models/tiny-sdxl' }, 'model', 'must be a map of fields'),
   schema('a model path too long', { model: { path: 'a'.repeat(4097) } }, 'model.path', 'has 4097 characters, at most 4096'),
-  schema('an empty prompt', { prompt: '' }, 'prompt', 'is empty'),
   schema('a prompt too long', { prompt: 'a'.repeat(4097) }, 'prompt', 'has 4097 characters, at most 4096 are allowed'),
   schema('a prompt that is a list', { prompt: ['flowers'] }, 'prompt', 'a list of 1 (a list) must be a string'),
   rule('a prompt null', { prompt: null }, 'prompt', 'exactly one of prompt and prompts must be given'),
@@ -239,7 +238,6 @@ export const invalidJobs: readonly InvalidJob[] = [
   rule('neither', { prompt: undefined }, 'prompt', 'exactly one of prompt and prompts must be given'),
   rule('prompts that are none', { prompt: undefined, prompts: [] }, 'prompt', 'exactly one of prompt and prompts must be given'),
   several('one without a text', [{ seed: 1 }], {}, 'prompts[0].prompt', 'is required', 'schema'),
-  several('an empty one', [{ prompt: 'a' }, { prompt: '' }], {}, 'prompts[1].prompt', 'is empty', 'schema'),
   several('a seed below zero', [{ prompt: 'a', seed: -1 }], {}, 'prompts[0].seed', '-1 is out of range', 'schema'),
   several('a width between', [{ prompt: 'a', width: 100 }], {}, 'prompts[0].width', '100 is not a multiple of 8', 'schema'),
   several(

@@ -71,6 +71,14 @@ test('a minimal job gets every default', () => {
   assert.deepEqual(status, { observedGeneration: -1, phase: 'Pending' });
 });
 
+test('a prompt may be empty, as in diffusers, alone or among others', () => {
+  assert.equal(accepted(jobWith({ prompt: '' })).spec.prompt, '');
+  assert.deepEqual(accepted(jobWith({ prompt: undefined, prompts: [{ prompt: 'a' }, { prompt: '' }] })).spec.prompts, [
+    { prompt: 'a' },
+    { prompt: '' },
+  ]);
+});
+
 test('null counts as absent, as with an API server', () => {
   assert.deepEqual(
     accepted(jobWith({ height: null, negativePrompt: null, parallelism: null, output: { path: null } })),
