@@ -57,6 +57,11 @@ export function childLabels({ metadata: { name, uid } }: Job): Record<string, st
   };
 }
 
+/** What is there of an earlier job of this name as well. */
+export function labelsOfName({ metadata: { name } }: Job): Record<string, string> {
+  return { [labelNames.managedBy]: managedByValue, [labelNames.jobName]: name };
+}
+
 export function attemptLabels(job: Job, attempt: number): Record<string, string> {
   return { ...childLabels(job), [labelNames.attempt]: String(attempt) };
 }

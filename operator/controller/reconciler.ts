@@ -4,10 +4,12 @@
  */
 import {
   attemptName,
+  conditionOf,
   controllerUidLabel,
   isFinished,
   jobResource,
   labelNames,
+  labelsOfName,
   podCount,
   storedJob,
   withConditions,
@@ -53,6 +55,8 @@ export interface ReconcilerParts {
 
 /** A Job that no event tells of, because somebody took its labels away, is looked at so often. */
 const unwatchedMs = 10_000;
+/** What is left of an earlier job of the name mostly waits for a pod to end. */
+const leavingMs = 2_000;
 /** A job of a namespace that is being deleted is looked at so often, should anything keep both. */
 const namespaceEndsMs = 60_000;
 /** A Job without pods for so long is asked why. */
@@ -87,6 +91,7 @@ export class Reconciler {
       await this.#carryOut(job, step, signal);
     } catch (error) {
       if (error instanceof ApiError && error.isOfEndingNamespace) return namespaceEndsMs;
+      if (error instanceof ApiError && error.isLeaving) return leavingMs;
       // The status may have been written all the same.
       if (!(error instanceof ApiError && error.isConflict)) this.#untold.forget(key);
       throw error;
@@ -186,14 +191,16 @@ export class Reconciler {
 
   async #changeChildren(job: StoredJob, { apply, remove }: Step, signal: AbortSignal): Promise<void> {
     const { client } = this.#parts;
-    const owner = { [labelNames.jobUid]: job.metadata.uid };
+    const owner = { labels: { [labelNames.jobUid]: job.metadata.uid }, earlier: labelsOfName(job) };
     for (const { resource, object } of apply) {
       try {
         // A Job cannot be changed into another, and by now its queue may have started it: one that is there stays as it is.
         const put = resource === resources.job ? createOwn : applyOwn;
         await put(client, resource, object, owner, signal);
       } catch (error) {
-        if (error instanceof ApiError && error.isRefusal && !error.isOfEndingNamespace) {
+        if (!(error instanceof ApiError)) throw error;
+        if (error.isLeaving) await this.#waits(job, { reason: 'NotStarted', message: error.message.replace(/^\S+ \S+: /u, '') }, signal);
+        else if (error.isRefusal && !error.isOfEndingNamespace) {
           const unserved = error.isNotFound && !error.message.includes('namespaces "') ? `: ${whatServes(resource)}` : '';
           await this.#refused(job, `${error.message}${unserved}`, signal);
         }
@@ -217,16 +224,22 @@ export class Reconciler {
   async #refused(job: StoredJob, told: string, signal: AbortSignal): Promise<void> {
     const reason = told.includes('exceeded quota') ? 'QuotaExceeded' : 'ChildRefused';
     const message = told.slice(0, 4000);
+    const written = await this.#waits(job, { reason, message }, signal);
+    if (written !== undefined) await tell(this.#parts.client, written, { type: 'Warning', reason, message }, signal);
+  }
+
+  /** @returns the job where that was not its status before */
+  async #waits(
+    job: StoredJob,
+    { reason, message }: { reason: string; message: string },
+    signal: AbortSignal,
+  ): Promise<StoredJob | undefined> {
     const { progress, ...status } = job.status;
-    const before = status.conditions?.find(({ type }) => type === 'GangReady');
-    if (before?.reason === reason && before.message === message) return;
+    const before = conditionOf(status, 'GangReady');
+    if (before?.reason === reason && before.message === message) return undefined;
     const change = { GangReady: { status: false, reason, message } };
-    const next = await this.#writeStatus(
-      job,
-      withConditions(status, change, job.metadata.generation, this.#parts.client.clock.now()),
-      signal,
-    );
-    await tell(this.#parts.client, next, { type: 'Warning', reason, message }, signal);
+    const now = this.#parts.client.clock.now();
+    return await this.#writeStatus(job, withConditions(status, change, job.metadata.generation, now), signal);
   }
 }
 

@@ -50,6 +50,11 @@ export class ApiError extends Error {
     return this.status === 410;
   }
 
+  /** An object of an earlier owner is in the way, and goes by itself. */
+  get isLeaving(): boolean {
+    return this.reason === 'Leaving';
+  }
+
   /** The namespace is being deleted: nothing can be made in it, and what is there goes. */
   get isOfEndingNamespace(): boolean {
     return this.status === 403 && this.causes.includes('NamespaceTerminating');

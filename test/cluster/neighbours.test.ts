@@ -10,9 +10,10 @@ import { conditionOf, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { counted } from '../support/faulted-jobs.js';
-import { addVolume, OperatorProcess } from '../support/operator.js';
+import { addVolume, createJob, OperatorProcess } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
 import { standInRanks } from '../support/sdxl-images.js';
+import { jobWith } from '../unit/crds/invalid-jobs.js';
 import { childrenOfOnePod, SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
 
 const { skip, cluster } = clusterSuite({ nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standInRanks } }] });
@@ -289,6 +290,31 @@ suite('among others', { skip, concurrency: 6 }, () => {
     await jobs.finish('stuck', 2);
     assert.deepEqual(counted(await jobs.completed('stuck')), { attempt: 2, restarts: 0, disruptions: 1 });
     await patch(held, []);
+  });
+
+  test('a job that is made again at once waits for what is left of the one before, and nobody is warned', async () => {
+    const body = jobWith(running(0), { name: 'replaced' });
+    await jobs.create('replaced', running(600));
+    await jobs.until('replaced', 'readiness', isRunning);
+    const [pod] = await jobs.pods('replaced', 1);
+    const { launcher } = await jobs.processes(pod ?? {}, 0);
+    // It ends 5 s after it was told to, and the claim is kept for it.
+    process.kill(launcher, 'SIGSTOP');
+    setTimeout(() => process.kill(launcher, 'SIGCONT'), 5_000);
+    await jobs.delete('replaced');
+    await createJob(client, 'default', body);
+    const waits = await jobs.until('replaced', 'wait', ({ conditions = [] }) =>
+      conditions.some(({ message }) => message.includes('earlier job')),
+    );
+    assert.match(conditionOf(waits, 'GangReady')?.message ?? '', /^\w+ replaced-\w+ of an earlier job of this name is being deleted$/u);
+    assert.equal(conditionOf(waits, 'GangReady')?.reason, 'NotStarted');
+    await jobs.until('replaced', 'pods', waitsFor('ClaimNotBound'));
+    assert.deepEqual(
+      (await jobs.events('replaced')).filter((reason) => reason === 'ChildRefused'),
+      [],
+    );
+    await jobs.delete('replaced');
+    await jobs.gone('replaced');
   });
 
   test('a job is edited while it is suspended, and goes on with what it says then', async () => {
