@@ -2,6 +2,7 @@
  * One attempt at a job on this machine: check everything that can be checked before a rank is started, start this machine's ranks,
  * follow them to their end.
  */
+import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import type { SdxlJob } from '../../crds/index.js';
@@ -162,7 +163,10 @@ function place({ job, task, environment: { gang } }: LaunchOptions): Placement {
   return gang;
 }
 
-/** As `Model.open`; where the model is not found, the error also says where a relative path led. */
+/** What diffusers takes for a repository of the Hub. */
+const repositoryName = /^[\w-][\w.-]*\/[\w-][\w.-]*$/u;
+
+/** As `Model.open`; where the model is not found, the error also says where a relative path led, and how one of the Hub comes to be there. */
 export async function openModel(model: LocalSpec['model']): Promise<Model> {
   const { path } = model;
   try {
@@ -170,7 +174,11 @@ export async function openModel(model: LocalSpec['model']): Promise<Model> {
   } catch (error) {
     if (isAbsolute(path) || !(error instanceof SdxlError) || error.code !== 'MODEL_NOT_FOUND') throw error;
     const directory = resolve(path);
-    throw new SdxlError(error.code, `${error.message}; resolved against the working directory, ${path} is ${directory}`, {
+    const fetching =
+      repositoryName.test(path) && !existsSync(directory)
+        ? `; if it is a repository of the Hugging Face Hub: sdxl fetch --repo ${path} --output ${path}`
+        : '';
+    throw new SdxlError(error.code, `${error.message}; resolved against the working directory, ${path} is ${directory}${fetching}`, {
       fields: { ...error.fields, directory },
       cause: error.cause,
     });

@@ -109,7 +109,9 @@ function readIndex(path: string, index: JsonObject): boolean {
       fields: { file: path, field, value: JSON.stringify(found), allowed },
     });
   };
-  if (index['_class_name'] !== 'StableDiffusionXLPipeline') refuse('_class_name', index['_class_name'], '"StableDiffusionXLPipeline"');
+  if (index['_class_name'] !== 'StableDiffusionXLPipeline') {
+    refuse('_class_name', index['_class_name'], '"StableDiffusionXLPipeline", such as stabilityai/stable-diffusion-xl-base-1.0');
+  }
   for (const [field, classes] of Object.entries(supportedClasses)) {
     const value = index[field];
     const name: unknown = Array.isArray(value) ? value[1] : undefined;

@@ -251,6 +251,12 @@ const refusals: readonly {
     says: /error MODEL_NOT_FOUND: absent is not an SDXL model.*; resolved against the working directory, absent is \/.*\/absent$/mu,
   },
   {
+    name: 'a model by its name on the Hub',
+    args: smallJob('owner/some-model-1.0'),
+    code: 2,
+    says: /error MODEL_NOT_FOUND: .*; if it is a repository of the Hugging Face Hub: sdxl fetch --repo owner\/some-model-1\.0 --output owner\/some-model-1\.0$/mu,
+  },
+  {
     name: 'an output below a file',
     args: smallJob(model, '--output', 'file/x.png'),
     code: 3,
