@@ -1437,6 +1437,11 @@ export const sdxlJobSchema: StructuralSchema = {
                   rule: "self.all(key, !key.startsWith('sdxl.io/') && !key.startsWith('batch.kubernetes.io/') && !key.startsWith('app.kubernetes.io/'))",
                   message: 'labels of sdxl.io/, batch.kubernetes.io/ and app.kubernetes.io/ are set by the operator, choose other keys',
                 },
+                {
+                  rule: "self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+                  message:
+                    'keys are as of every Kubernetes object: letters, digits, "-", "_" and ".", at most 63 of them, perhaps after a domain and "/"',
+                },
               ],
               additionalProperties: {
                 type: 'string',
@@ -1448,6 +1453,13 @@ export const sdxlJobSchema: StructuralSchema = {
               type: 'object',
               maxProperties: 16,
               description: 'Annotations of the pods. Left out, none.',
+              'x-kubernetes-validations': [
+                {
+                  rule: "self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+                  message:
+                    'keys are as of every Kubernetes object: letters, digits, "-", "_" and ".", at most 63 of them, perhaps after a domain and "/"',
+                },
+              ],
               additionalProperties: {
                 type: 'string',
                 maxLength: 4096,
@@ -1457,6 +1469,13 @@ export const sdxlJobSchema: StructuralSchema = {
               type: 'object',
               maxProperties: 16,
               description: 'Labels that nodes must have. Left out, any node will do.',
+              'x-kubernetes-validations': [
+                {
+                  rule: "self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+                  message:
+                    'keys are as of every Kubernetes object: letters, digits, "-", "_" and ".", at most 63 of them, perhaps after a domain and "/"',
+                },
+              ],
               additionalProperties: {
                 type: 'string',
                 maxLength: 63,

@@ -10,6 +10,7 @@ const createReasons = ['CreateContainerConfigError', 'CreateContainerError', 'Ru
 
 /** A volume that is made on demand takes some seconds, which is no reason to warn anybody. */
 const claimBindsMs = 15_000;
+const scheduledMs = 15_000;
 /** A sidecar that knows its trade ends with the ranks, within a pod's usual grace period. */
 const sidecarEndsMs = 35_000;
 
@@ -39,7 +40,7 @@ export function waitsFor(
   const ready = pods.filter((pod) => holds(pod, 'Ready')).length;
   if (ready === count) return undefined;
   const told = `${String(ready)} of ${String(count)} pods are ready`;
-  for (const state of [unscheduled, pulling, creating, outlived]) {
+  for (const state of [unheeded, unscheduled, pulling, creating, outlived]) {
     for (const pod of pods) {
       const waiting = state(pod, now);
       if (waiting !== undefined) return { ...waiting, message: `${told}; ${pod.metadata.name}: ${waiting.message}`.slice(0, 4000) };
@@ -67,6 +68,17 @@ function unscheduled(pod: GangPod, now: Date): Waiting | undefined {
   return bindsInMs > 0 && /unbound/iu.test(message)
     ? { reason: 'Starting', message, recheckAfterMs: bindsInMs }
     : { reason: 'ClaimNotBound', message, warns: true };
+}
+
+/** A scheduler has a word on each of its pods within seconds. */
+function unheeded({ node, phase, conditions, metadata }: GangPod, now: Date): Waiting | undefined {
+  if (node !== undefined || phase !== 'Pending' || conditions.some(({ type }) => type === 'PodScheduled')) return undefined;
+  const message =
+    'no scheduler has said anything of it: does the one of scheduling.schedulerName run, and is the ResourceClaimTemplate there?';
+  const wordInMs = scheduledMs - (now.getTime() - Date.parse(metadata.creationTimestamp ?? now.toISOString()));
+  return wordInMs > 0
+    ? { reason: 'Starting', message: 'it waits for a scheduler', recheckAfterMs: wordInMs }
+    : { reason: 'Unschedulable', message, warns: true };
 }
 
 function pulling({ containers }: GangPod): Waiting | undefined {

@@ -70,6 +70,7 @@ const waits: readonly (readonly [name: string, state: PodState | undefined, reas
   ['a quota in the way', undefined, 'QuotaExceeded', 'pods "a" is forbidden: exceeded quota: q'],
   ['a refused pod', undefined, 'PodsNotCreated', 'admission webhook denied the request'],
   ['no node', { phase: 'Pending', unscheduled: '0/3 nodes are available: 3 Insufficient nvidia.com/gpu.' }, 'Unschedulable'],
+  ['a scheduler that nobody runs', { phase: 'Pending', unheeded: '2026-01-01T00:01:45Z' }, 'Unschedulable'],
   ['an unbound claim', { phase: 'Pending', unscheduled: 'pod has unbound immediate PersistentVolumeClaims' }, 'ClaimNotBound'],
   ['a claim that is not there', { phase: 'Pending', unscheduled: 'persistentvolumeclaim "models" not found' }, 'ClaimNotBound'],
   ['an image that is not there', { phase: 'Pending', waiting: 'ImagePullBackOff' }, 'ImagePullFailed'],
@@ -90,6 +91,14 @@ for (const [name, state, reason, podsRefused] of waits) {
     assert.deepEqual([step.remove, step.apply], [[], []]);
   });
 }
+
+test('a scheduler has time to look at a pod before anybody is warned', () => {
+  const begun = after(job(), decideOn({ job: job() }));
+  const pods = [pod(1, 0, { phase: 'Pending', unheeded: '2026-01-01T00:01:55Z' })];
+  const step = decideOn({ job: begun, gangs: [gang(1)], pods });
+  const { reason } = conditionOf(after(begun, step).status, 'GangReady') ?? {};
+  assert.deepEqual([reason, step.events, step.requeueAfterMs], ['Starting', [], 10_000]);
+});
 
 test('a claim has time to be bound before anybody is warned', () => {
   const begun = after(job(), decideOn({ job: job() }));

@@ -58,6 +58,8 @@ export interface PodState {
   readonly uid?: string;
   readonly finishedAt?: string;
   readonly building?: boolean;
+  /** No scheduler has seen it, and it was made then. */
+  readonly unheeded?: string;
   /** Since when it has a node, none of its containers begun. */
   readonly mountingSince?: string;
 }
@@ -79,6 +81,7 @@ export function pod(attempt: number, index: number, state: PodState = {}): GangP
     metadata: {
       name: `flowers-rabbit-${String(attempt)}-${String(index)}`,
       namespace: 'default',
+      ...(state.unheeded === undefined ? {} : { creationTimestamp: state.unheeded }),
       uid: state.uid ?? `pod-${String(attempt)}-${String(index)}`,
       ...(deleted === undefined ? {} : { deletionTimestamp: deleted }),
       labels: {
@@ -89,7 +92,7 @@ export function pod(attempt: number, index: number, state: PodState = {}): GangP
       },
     },
     ...{
-      spec: { nodeName: 'node-0' },
+      spec: state.unheeded === undefined ? { nodeName: 'node-0' } : {},
       status: {
         phase:
           state.phase ??
