@@ -1,21 +1,35 @@
-/** Puts the tools of the catalogue into the cache, one after the other: `npm run tools`. What can't be had here is said and fails nothing. */
+/**
+ * Puts the control plane of the cluster suites and the tools of the catalogue into the cache, one after the other: `npm run tools`. What
+ * can't be had here is said and fails nothing.
+ */
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { findTool, toolFolder, tools, type Tool, type ToolName } from './catalogue.js';
+import { buildControlPlane, clusterSkipReason } from '../../test/support/cluster/index.js';
+import { findTool, goModule, toolFolder, tools, type Tool, type ToolName } from './catalogue.js';
+import { goBuild } from './go-build.js';
 
 const execute = promisify(execFile);
 const timeoutMs = 900_000;
 
+// First: the tools share most of their packages with it.
+await report('the control plane', async () => {
+  const reason = clusterSkipReason();
+  if (reason !== false) throw new Error(reason);
+  await buildControlPlane();
+});
 for (const [name, tool] of Object.entries(tools) as [ToolName, Tool][]) {
-  if (findTool(name) !== undefined) continue;
+  if (findTool(name) === undefined) await report(name, () => install(name, tool));
+}
+
+async function report(what: string, put: () => Promise<void>): Promise<void> {
   const started = performance.now();
   try {
-    await install(name, tool);
-    console.log(`${name}: installed in ${((performance.now() - started) / 1000).toFixed(0)} s`);
+    await put();
+    console.log(`${what}: there after ${((performance.now() - started) / 1000).toFixed(0)} s`);
   } catch (error) {
-    console.error(`${name}: not installed, what needs it is skipped: ${error instanceof Error ? error.message.trim() : String(error)}`);
+    console.error(`${what}: not there, what needs it is skipped: ${error instanceof Error ? error.message.trim() : String(error)}`);
   }
 }
 
@@ -25,18 +39,15 @@ async function install(name: ToolName, tool: Tool): Promise<void> {
   await mkdir(dirname(folder), { recursive: true });
   const fresh = await mkdtemp(`${folder}.`);
   try {
-    if (tool.from === 'go') await goInstall(`${tool.package}@${tool.version}`, fresh);
-    else await unpack(tool.package, fresh);
+    if (tool.from === 'go') {
+      const packages = [tool.package === undefined ? tool.module : `${tool.module}/${tool.package}`];
+      await goBuild({ module: goModule, packages, output: fresh });
+    } else await unpack(tool.package, fresh);
     await rm(folder, { recursive: true, force: true });
     await rename(fresh, folder);
   } finally {
     await rm(fresh, { recursive: true, force: true });
   }
-}
-
-async function goInstall(module: string, folder: string): Promise<void> {
-  const env = { ...process.env, GOBIN: folder, GOFLAGS: '', CGO_ENABLED: '0' };
-  await execute('nice', ['go', 'install', '-trimpath', '-ldflags=-s -w', module], { env, timeout: timeoutMs });
 }
 
 async function unpack(name: string, folder: string): Promise<void> {

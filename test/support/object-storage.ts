@@ -1,6 +1,6 @@
 /** A server that speaks S3 (test/object-storage), built once into the user's cache. Objects outlive its process. */
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -8,16 +8,14 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { packageFile } from '../../runtime/package-root.js';
+import { goBuild } from '../../scripts/tools/go-build.js';
 import { eventually } from './sdxl.js';
 
 // The suite's own client, too, runs on any Node that this package does.
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
-const execute = promisify(execFile);
 const source = packageFile('test/object-storage');
-const buildTimeoutMs = 600_000;
 const credentials = { accessKeyId: 'suite', secretAccessKey: 'known to the server alone' };
 
 /** Why no such server can run here, or false. */
@@ -144,11 +142,7 @@ async function build(): Promise<void> {
   await mkdir(dirname(dirname(file)), { recursive: true });
   const building = await mkdtemp(`${dirname(file)}.building-`);
   try {
-    await execute('go', ['build', '-trimpath', '-ldflags=-s -w', '-o', join(building, 'object-storage'), '.'], {
-      cwd: source,
-      env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly', GOWORK: 'off' },
-      timeout: buildTimeoutMs,
-    });
+    await goBuild({ module: source, packages: ['.'], output: building });
     await rename(building, dirname(file)).catch((error: unknown) => {
       // Another suite was first; what it built is the same.
       if (!existsSync(file)) throw error;

@@ -3,22 +3,19 @@
  * after the digest of everything that goes into them. `KUBEBUILDER_ASSETS` takes precedence for the programs it holds, `etcd` and
  * `kube-apiserver`.
  */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
-import { constants, homedir, setPriority } from 'node:os';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { packageFile } from '../../../runtime/package-root.js';
+import { goBuild } from '../../../scripts/tools/go-build.js';
 
 const programs = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'node-agent', 'kubectl'] as const;
 export type Program = (typeof programs)[number];
 
-const execute = promisify(execFile);
 const source = packageFile('test/control-plane');
-/** A cold build takes about ten minutes on two processors. */
-const buildTimeoutMs = 1_800_000;
 
 /**
  * Why no cluster with these programs can run here, or false. Where `CI` is set that is an error instead: suites that nobody runs protect
@@ -54,16 +51,7 @@ export async function buildControlPlane(): Promise<string> {
   console.log(`building the control plane of the cluster suites with ${go} into ${folder}`);
   const building = await mkdtemp(`${folder}.building-`);
   try {
-    const going = execute('go', ['build', '-trimpath', `-ldflags=${linkerFlags()}`, '-o', building, '.', './node-agent'], {
-      cwd: source,
-      // No C compiler is needed; a larger heap makes the compiler collect garbage less often.
-      env: { GOGC: '400', ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly', GOWORK: 'off' },
-      timeout: buildTimeoutMs,
-      maxBuffer: 16 << 20,
-    });
-    // Tests that run meanwhile come first.
-    if (going.child.pid !== undefined) setPriority(going.child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
-    await going;
+    await goBuild({ module: source, packages: ['.', './node-agent'], output: building, linkerFlags: linkerFlags() });
     for (const program of programs) if (program !== 'node-agent') await symlink('control-plane', join(building, program));
     await rename(building, folder).catch((error: unknown) => {
       // Somebody else was first; what they built is the same.
@@ -98,21 +86,21 @@ function cacheFolder(go: string): string {
 }
 
 function sourceDigest(): string {
-  const hash = createHash('sha256').update(linkerFlags());
+  const hash = createHash('sha256').update(linkerFlags().join(' '));
   for (const name of readdirSync(source, { recursive: true, encoding: 'utf8' }).sort()) {
     if (/^go\.(mod|sum)$|\.go$/u.test(name)) hash.update(`\0${name}\0`).update(readFileSync(join(source, name)));
   }
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Strips symbols, and tells the programs their version, which module builds don't know. */
-function linkerFlags(): string {
+/** Tell the programs their version, which module builds don't know. */
+function linkerFlags(): readonly string[] {
   const version = /k8s\.io\/kubernetes (v(\d+)\.(\d+)\.\d+)/u.exec(readFileSync(join(source, 'go.mod'), 'utf8'));
   if (version === null) throw new Error(`${source}/go.mod requires no k8s.io/kubernetes`);
   const [, gitVersion = '', gitMajor = '', gitMinor = ''] = version;
   const variables = Object.entries({ gitVersion, gitMajor, gitMinor, gitTreeState: 'clean' });
   const assignments = variables.map(([name, value]) => `-X k8s.io/component-base/version.${name}=${value}`);
-  return ['-s -w', `-X main.kubernetesVersion=${gitVersion}`, ...assignments].join(' ');
+  return [`-X main.kubernetesVersion=${gitVersion}`, ...assignments];
 }
 
 function goVersion(): string | undefined {
