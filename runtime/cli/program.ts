@@ -46,6 +46,7 @@ export async function runProgram(context: Context, args: readonly string[]): Pro
 function inOneSentence(message: string): string {
   return message
     .replace(/^error: /u, '')
+    .replace(/^(too many arguments.*)\.$/su, '$1')
     .replace(/ is invalid\. (.*)\.$/su, (_, expected: string) => ` is invalid: ${expected.slice(0, 1).toLowerCase()}${expected.slice(1)}`);
 }
 

@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { SdxlError } from '../errors/index.js';
-import { ensureDirectory } from '../files/index.js';
+import { ensureDirectory, isSystemError, writingAdvice, type SystemError } from '../files/index.js';
 import { requireFinite, requireImageShape, requireNotFlat, type FloatImage } from './check-image.js';
 import { isForeignSidecar, makeRecord, sidecarPath } from './image-record.js';
 import { parametersAsText, type ImageParameters } from './parameters.js';
@@ -145,20 +145,8 @@ async function removeQuietly(paths: readonly string[]): Promise<void> {
   await Promise.allSettled(paths.map((path) => rm(path, { force: true })));
 }
 
-const advice: Readonly<Record<string, string>> = {
-  EACCES: 'no permission: choose another path or change its owner',
-  EPERM: 'no permission: choose another path or change its owner',
-  ENOSPC: 'the disk is full: make room or choose another one',
-  EDQUOT: 'the disk quota is used up: make room or choose another path',
-  EROFS: 'the file system is read-only: choose a writable volume',
-  ENOTDIR: 'a part of the path is a file, not a directory',
-  EEXIST: 'a part of the path is a file, not a directory',
-  EISDIR: 'it is a directory: name a file',
-  ENAMETOOLONG: 'the name is too long',
-};
-
-function unwritable(path: string, cause: NodeJS.ErrnoException & { readonly code: string }): SdxlError {
-  const reason = advice[cause.code] ?? cause.message;
+function unwritable(path: string, cause: SystemError): SdxlError {
+  const reason = writingAdvice(cause) ?? cause.message;
   return new SdxlError('OUTPUT_UNWRITABLE', `${path} can't be written (${cause.code}): ${reason}`, {
     fields: { path, cause: cause.code },
     cause,
@@ -167,9 +155,4 @@ function unwritable(path: string, cause: NodeJS.ErrnoException & { readonly code
 
 function systemError(code: string, message: string): NodeJS.ErrnoException {
   return Object.assign(new Error(message), { code });
-}
-
-/** An error of the operating system; an abort has a code too, but a number or another form. */
-function isSystemError(error: unknown): error is NodeJS.ErrnoException & { readonly code: string } {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code);
 }

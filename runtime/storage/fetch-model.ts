@@ -1,8 +1,9 @@
 /** A remote model into a directory, once for all who share the place: whole or not at all, and gone on with where an attempt has ended. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
+import { ensureDirectory, isSystemError, writingAdvice } from '../files/index.js';
 import { fetchFile, sizeOf } from './fetch-file.js';
 import { FetchLock } from './fetch-lock.js';
 import { withPatience, type Patience } from './patience.js';
@@ -23,16 +24,27 @@ export interface FetchOptions extends FetchObserver {
 /**
  * Resolves with whether the model was fetched; false: it was there, by an earlier call or somebody else's. On failure what has arrived stays
  * beside `output`, for the next attempt.
- * @throws SdxlError MODEL_NOT_FOUND, ADDRESS_UNAVAILABLE; the signal's reason
+ * @throws SdxlError MODEL_NOT_FOUND, ADDRESS_UNAVAILABLE, OUTPUT_UNWRITABLE; the signal's reason
  */
-export async function fetchModel(
-  model: RemoteModel,
-  output: string,
-  { patience, signal, file: onFile, waiting }: FetchOptions,
-): Promise<boolean> {
-  const isDone = (): Promise<boolean> => exists(output);
+export async function fetchModel(model: RemoteModel, output: string, options: FetchOptions): Promise<boolean> {
+  try {
+    return await fetchOnce(model, output, options);
+  } catch (error) {
+    const advice = isSystemError(error) ? writingAdvice(error) : undefined;
+    if (!isSystemError(error) || advice === undefined) throw error;
+    const kept = ['ENOSPC', 'EDQUOT'].includes(error.code) ? '; what has arrived is kept for the next attempt' : '';
+    throw new SdxlError('OUTPUT_UNWRITABLE', `${output} can't be written (${error.code}): ${advice}${kept}`, {
+      fields: { output, cause: error.code },
+      cause: error,
+    });
+  }
+}
+
+async function fetchOnce(model: RemoteModel, output: string, { patience, signal, file: onFile, waiting }: FetchOptions): Promise<boolean> {
+  const isDone = (): Promise<boolean> => holdsModel(output);
   if (await isDone()) return false;
-  await mkdir(dirname(output), { recursive: true });
+  await refuseForeign(output);
+  await ensureDirectory(dirname(output));
   await using lock = await FetchLock.take(`${output}.lock`, { isDone, onWait: waiting, signal });
   if (lock === undefined) return false;
   try {
@@ -59,12 +71,12 @@ export async function fetchModel(
 async function publish(partial: string, output: string, files: readonly RemoteFile[]): Promise<void> {
   for (const { path, sizeBytes } of files) {
     // Whoever fetched the same at the same time may have found a file damaged and taken it away.
-    if ((await sizeOf(join(partial, path))) === sizeBytes || (await exists(output))) continue;
+    if ((await sizeOf(join(partial, path))) === sizeBytes || (await holdsModel(output))) continue;
     throw new TransferInterrupted(`${path} was taken away again`);
   }
   await rename(partial, output).catch(async (error: unknown) => {
     // Another process was first; what it fetched is the same.
-    if (!(await exists(output))) throw error;
+    if (!(await holdsModel(output))) throw error;
   });
   const left = (await readdir(dirname(output))).filter((name) => name.startsWith(`${basename(output)}.partial-`));
   await Promise.allSettled(left.map((name) => rm(join(dirname(output), name), { recursive: true, force: true })));
@@ -75,9 +87,21 @@ function digestOf(files: readonly RemoteFile[]): string {
   return createHash('sha256').update(JSON.stringify(listed)).digest('hex').slice(0, 12);
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
+async function holdsModel(directory: string): Promise<boolean> {
+  return stat(join(directory, 'model_index.json')).then(
     () => true,
     () => false,
   );
+}
+
+/** An empty directory may be there already; anything else is somebody's. */
+async function refuseForeign(output: string): Promise<void> {
+  const found = await readdir(output).catch((error: unknown) => {
+    if (isSystemError(error) && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  if (found.length === 0) return;
+  throw new SdxlError('OUTPUT_UNWRITABLE', `${output} is there and holds other things than a model: choose another directory, or move it`, {
+    fields: { output },
+  });
 }

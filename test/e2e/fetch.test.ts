@@ -1,6 +1,7 @@
 /** `sdxl fetch` against a server that speaks as the Hub does. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -70,6 +71,51 @@ test('a model that comes damaged, or not at all, is not published, and may be tr
   server.closeAllConnections();
   const unreachable = await sdxl(args, { cwd: workspace.path });
   assert.equal(unreachable.code, 75, unreachable.stderr);
+});
+
+test('where a model cannot be put is told with what to do, and what is there already is nobody’s model', async (t) => {
+  await using workspace = await Workspace.open();
+  const { endpoint, server } = await hub();
+  const fetching = (output: string): ReturnType<typeof sdxl> =>
+    sdxl(['fetch', '--repo', 'a/b', '--endpoint', endpoint, '--retry-for', '1', '--output', output], { cwd: workspace.path });
+  await writeFile(workspace.file('file'), '');
+  await mkdir(workspace.file('others'));
+  await writeFile(workspace.file('others/notes.txt'), 'mine');
+  for (const [output, says] of [
+    ['file', /^error OUTPUT_UNWRITABLE: file can't be written \(ENOTDIR\): a part of the path is a file/mu],
+    ['file/model', /^error OUTPUT_UNWRITABLE: file\/model can't be written \(ENOTDIR\): a part of the path is a file/mu],
+    ['others', /^error OUTPUT_UNWRITABLE: others is there and holds other things than a model: choose another directory/mu],
+  ] as const) {
+    const { code, stderr } = await fetching(output);
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, says);
+  }
+  assert.deepEqual(await workspace.list('others'), ['notes.txt']);
+  await mkdir(workspace.file('empty'));
+  assert.equal((await fetching('empty')).stdout, 'empty\n');
+
+  await t.test('a disk that is full is told of, and the next attempt goes on', async (disk) => {
+    await mkdir(workspace.file('disk'));
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', workspace.file('disk')], { stdio: 'pipe' });
+    } catch {
+      disk.skip('no permission to mount a file system');
+      return;
+    }
+    try {
+      const full = await fetching('disk/model');
+      assert.equal(full.code, 3, full.stderr);
+      assert.match(full.stderr, /^error OUTPUT_UNWRITABLE: .*\(ENOSPC\): the disk is full: make room .*; what has arrived is kept/mu);
+      execFileSync('mount', ['-o', 'remount,size=64m', workspace.file('disk')]);
+      const again = await fetching('disk/model');
+      assert.equal(again.code, 0, again.stderr);
+      assert.match(again.stderr, /of it are there/u);
+    } finally {
+      execFileSync('umount', [workspace.file('disk')]);
+    }
+  });
+  server.close();
+  server.closeAllConnections();
 });
 
 test('a listing leads to no file outside the model, and a file that never ends fills no disk', async () => {

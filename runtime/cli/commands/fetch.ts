@@ -27,7 +27,7 @@ export function addFetchCommand(program: Command, context: Context): void {
     .command('fetch')
     .summary('fetch a model')
     .description(
-      'Fetches a model in diffusers layout from the Hugging Face Hub or from a bucket, whole or not at all. A directory that is there is kept; a fetch that was cut off is gone on with.',
+      'Fetches a model in diffusers layout from the Hugging Face Hub or from a bucket, whole or not at all. A model that is there is kept; a fetch that was cut off is gone on with.',
     )
     .option('--repo <name>', 'repository of the Hub, owner/name', once)
     .option('--revision <name>', 'branch, tag or commit', 'main')
