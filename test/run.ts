@@ -8,7 +8,6 @@ import { basename, join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec, type TestEvent } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
-import { buildControlPlane, clusterSkipReason } from './support/cluster/index.js';
 
 const compiledRoot = resolve(fileURLToPath(import.meta.url), '../..');
 const sourceRoot = resolve(compiledRoot, '..');
@@ -37,7 +36,11 @@ await runFiles(
   Math.max(2, Math.floor(availableParallelism() / 2)),
 );
 // Not beside tests: a compiler takes every core for minutes.
-if (ofClusters.length > 0 && clusterSkipReason() === false) await buildControlPlane();
+if (ofClusters.length > 0) {
+  // Only here: what clusters need is not on every host that runs other suites, such as one with a GPU and a bundle.
+  const { buildControlPlane, clusterSkipReason } = await import('./support/cluster/index.js');
+  if (clusterSkipReason() === false) await buildControlPlane();
+}
 /** They take longest and have many of the runtime's own ranks: begun at once, one after the other, beside files that mostly wait. */
 const crowded = ofClusters.filter((file) => ['pod-faults.test.js', 'disruptions.test.js'].includes(basename(file)));
 await runFiles(

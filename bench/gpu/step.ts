@@ -99,8 +99,9 @@ if (values.profile) {
   printProfile(launches, median * 1000);
   // In one graph each, replayed as long as a job's images take: what a kind of operation costs is what its absence saves.
   const all = new Set(launches.map(({ kind }) => kind));
+  const replays = Math.min(100, Math.max(15, Math.round(2.5 / median)));
   const sustained = async (kinds: ReadonlySet<Operation['kind']>, libraryParts = false): Promise<number> =>
-    medianOf((await executor.timeKinds(sizes, kinds, 100, { libraryParts })).slice(30));
+    medianOf((await executor.timeKinds(sizes, kinds, replays, { libraryParts })).slice(Math.floor(replays * 0.3)));
   const whole = await sustained(all);
   console.log(`one graph of all operations: ${whole.toFixed(2)} ms`);
   for (const kind of all) {

@@ -160,7 +160,6 @@ export class CudaBackend implements Backend {
       const tactics = this.#tactics(session, timings, this.#options.tacticLimit);
       try {
         const launches: Launch[] = [];
-        const { multiprocessors } = session.device.properties;
         const context = {
           kernels,
           tactics,
@@ -169,7 +168,7 @@ export class CudaBackend implements Backend {
           scratch: session.scratch,
           workspaceFor: () => session.workspace,
           half,
-          multiprocessors,
+          limits: session.device.properties,
           programmatic: false,
           collectives: { enqueue: () => undefined },
         };

@@ -171,7 +171,7 @@ export class OperationBench {
 
   async #bind({ lone, half, addresses }: Staged, tactics: Tactics): Promise<Launch> {
     const session = this.#session;
-    const { multiprocessors, computeCapability } = session.device.properties;
+    const { properties } = session.device;
     return bindOperation(lone.operation, {
       kernels: await session.kernels(half),
       tactics,
@@ -179,8 +179,8 @@ export class OperationBench {
       scratch: session.scratch,
       workspaceFor: () => session.workspace,
       half,
-      multiprocessors,
-      programmatic: computeCapability[0] >= 9,
+      limits: properties,
+      programmatic: properties.computeCapability[0] >= 9,
       collectives: undefined,
     });
   }

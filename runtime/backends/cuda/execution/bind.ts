@@ -3,6 +3,7 @@ import type { MatmulOperands, MatmulProblem, Workspace } from '../libraries/inde
 import type { Operation, OperationOf } from '../plan/operations.js';
 import type { View } from '../plan/view.js';
 import type { AheadExchanges } from './ahead.js';
+import { clusterLaunch, type BlockLimits } from './cluster-norm.js';
 import type { DeviceCollectives } from './collectives.js';
 import {
   causalAttentionLaunch,
@@ -28,7 +29,7 @@ export interface BindContext {
   /** Scratch memory for a call that clears it first: its own where it is small, else the shared one. */
   readonly workspaceFor: (sizeBytes: number) => Workspace;
   readonly half: HalfType;
-  readonly multiprocessors: number;
+  readonly limits: BlockLimits;
   /** Whether the device overlaps a kernel's launch with the end of the one before (sm_90 and newer). */
   readonly programmatic: boolean;
   /** Undefined on one rank, whose programs have no collectives. */
@@ -38,7 +39,8 @@ export interface BindContext {
 }
 
 export async function bindOperation(operation: Operation, context: BindContext): Promise<Launch> {
-  const { kernels, addresses, scratch, multiprocessors, programmatic } = context;
+  const { kernels, addresses, scratch, limits, programmatic } = context;
+  const { multiprocessors } = limits;
   const early = (launch: KernelLaunch): KernelLaunch => ({ ...launch, programmatic });
   switch (operation.kind) {
     case 'gemm':
@@ -54,12 +56,14 @@ export async function bindOperation(operation: Operation, context: BindContext):
     case 'attention':
       if (operation.causal) return own(operation, causalAttentionLaunch(kernels, addresses, operation));
       return bindAttention(operation, context);
-    case 'groupNorm':
-      return own(
-        operation,
-        early(statisticsLaunch(kernels, addresses, scratch, operation, multiprocessors)),
-        early(applyLaunch(kernels, addresses, scratch, operation, multiprocessors)),
-      );
+    case 'groupNorm': {
+      const inOne = clusterLaunch(kernels, addresses, operation, limits);
+      const launches =
+        inOne === undefined
+          ? [statisticsLaunch, applyLaunch].map((bind) => bind(kernels, addresses, scratch, operation, multiprocessors))
+          : [inOne];
+      return own(operation, ...launches.map(early));
+    }
     case 'groupMoments':
       return own(operation, early(statisticsLaunch(kernels, addresses, scratch, operation, multiprocessors)));
     case 'groupNormalize':
@@ -67,7 +71,7 @@ export async function bindOperation(operation: Operation, context: BindContext):
     case 'boundaryRows':
       return own(operation, boundaryLaunch(kernels, addresses, operation));
     case 'layerNorm':
-      return own(operation, early(layerNormLaunch(kernels, addresses, operation)));
+      return own(operation, early(layerNormLaunch(kernels, addresses, operation, multiprocessors)));
     case 'geglu':
       return own(operation, early(gegluLaunch(kernels, addresses, operation)));
     case 'pointwise':
@@ -139,7 +143,7 @@ async function bindGemm(operation: OperationOf<'gemm'>, context: BindContext): P
 
 async function bindGatedGemm(operation: OperationOf<'gatedGemm'>, context: BindContext): Promise<Launch> {
   const { x, weight, weightStride, bias, projection, y } = operation;
-  const { tactics, addresses, kernels, workspaceFor, half, multiprocessors } = context;
+  const { tactics, addresses, kernels, workspaceFor, half, limits } = context;
   const chosen = await tactics.gatedProduct(
     {
       m: x.rows,
@@ -153,7 +157,7 @@ async function bindGatedGemm(operation: OperationOf<'gatedGemm'>, context: BindC
       ldy: y.stride,
     },
     kernels,
-    multiprocessors,
+    limits.multiprocessors,
   );
   const { problem, tactic, label, microseconds } = chosen;
   const operands = {

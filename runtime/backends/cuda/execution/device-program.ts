@@ -106,7 +106,7 @@ export class DeviceProgram {
     if (this.#bound !== undefined && arena === this.#arena) return false;
     this.#arena = arena;
     const { scratch, workspace, device } = session;
-    const { multiprocessors, computeCapability } = device.properties;
+    const { computeCapability } = device.properties;
     // Not beside NCCL's kernels, whose launches overlap by rules of their own.
     const programmatic = computeCapability[0] >= 9 && collectives === undefined;
     this.#cleared.reset();
@@ -118,7 +118,7 @@ export class DeviceProgram {
       scratch,
       workspaceFor,
       half,
-      multiprocessors,
+      limits: device.properties,
       programmatic,
       collectives,
     };

@@ -8,12 +8,18 @@ import type { Addresses, KernelLaunch } from './launch.js';
 
 const pointwiseFunctions = ['copy', 'add', 'mul', 'affine', 'silu', 'gelu', 'quickGelu'] as const satisfies PointwiseFunction[];
 const axes = 5;
+/** A warp each. */
 const rowsPerBlock = 4;
 const layerNormOctets = [1, 2, 3, 4, 5, 8] as const;
 /** What kernels/tokens.cu holds in shared memory at most. */
 const causalLimits = { tokens: 128, dim: 128 };
 
-export function layerNormLaunch(kernels: KernelSet, addresses: Addresses, operation: OperationOf<'layerNorm'>): KernelLaunch {
+export function layerNormLaunch(
+  kernels: KernelSet,
+  addresses: Addresses,
+  operation: OperationOf<'layerNorm'>,
+  multiprocessors: number,
+): KernelLaunch {
   const { x, y, weight, bias, epsilon, name } = operation;
   const needed = Math.ceil(x.columns / 8 / 32);
   const octets = layerNormOctets.find((count) => count >= needed);
@@ -28,8 +34,11 @@ export function layerNormLaunch(kernels: KernelSet, addresses: Addresses, operat
     { i32: x.columns },
     { f32: epsilon },
   ]);
-  const grid = [Math.ceil(x.rows / rowsPerBlock)] as const;
-  return { kernel: kernels[kernelName], grid, block: [rowsPerBlock * 32], sharedBytes: 0, values };
+  const kernel = kernels[kernelName];
+  // A wave of blocks: each keeps the weights for several rows.
+  const wave = Math.max(1, kernel.blocksPerMultiprocessor(rowsPerBlock * 32)) * multiprocessors;
+  const grid = [Math.min(wave, Math.ceil(x.rows / rowsPerBlock))] as const;
+  return { kernel, grid, block: [rowsPerBlock * 32], sharedBytes: 0, values };
 }
 
 /** Rows in memory: an address, and elements from one row to the next. */

@@ -31,16 +31,22 @@ const sources = {
 } as const;
 export type KernelName = (typeof sources)[keyof typeof sources][number];
 
+/** With clusters of blocks: compute capability 9 and newer. */
+const clusterSources = { 'group-norm-cluster.cu': ['groupNorm1', 'groupNorm2', 'groupNorm4', 'groupNorm8'] } as const;
 /** With instructions that compute capability 9 alone has. */
 const hopperSources = { 'gated-product.cu': ['gatedProduct1', 'gatedProduct2'] } as const;
-export type HopperKernelName = (typeof hopperSources)[keyof typeof hopperSources][number];
+type SomewhereSources = typeof clusterSources & typeof hopperSources;
+/** Of kernels that not every device runs. */
+export type SomewhereKernelName = SomewhereSources[keyof SomewhereSources][number];
 
-export type KernelSet = Readonly<Record<KernelName, Kernel>> & Readonly<Partial<Record<HopperKernelName, Kernel>>>;
+export type KernelSet = Readonly<Record<KernelName, Kernel>> & Readonly<Partial<Record<SomewhereKernelName, Kernel>>>;
 
 /** The text of every source, for cache keys. */
 export async function kernelSources(): Promise<string> {
   const texts = await Promise.all(
-    [header, ...Object.keys(sources), ...Object.keys(hopperSources)].map((name) => readFile(packageFile(`${folder}/${name}`), 'utf8')),
+    [header, ...[sources, clusterSources, hopperSources].flatMap((each) => Object.keys(each))].map((name) =>
+      readFile(packageFile(`${folder}/${name}`), 'utf8'),
+    ),
   );
   return texts.join('\n');
 }
@@ -63,8 +69,9 @@ export async function loadKernels(
   const defines = { ELEMENT_BF16: half === 'bf16' ? 1 : 0 };
   const modules: KernelModule[] = [];
   const kernels = new Map<string, Kernel>();
-  const isHopper = device.properties.computeCapability[0] === 9;
-  for (const [name, entries] of Object.entries({ ...sources, ...(isHopper ? hopperSources : {}) })) {
+  const [major] = device.properties.computeCapability;
+  const here = { ...sources, ...(major >= 9 ? clusterSources : {}), ...(major === 9 ? hopperSources : {}) };
+  for (const [name, entries] of Object.entries(here)) {
     const source = await readFile(packageFile(`${folder}/${name}`), 'utf8');
     const module = device.loadModule(await cache.compile(nvrtc, { name, source, architecture, defines, headers }, signal));
     modules.push(module);

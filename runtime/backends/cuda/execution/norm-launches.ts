@@ -24,7 +24,7 @@ export const normScratchBytes = {
 const nothing: KernelArgument = { pointer: 0n };
 const targetThreads = 512;
 
-interface Geometry {
+export interface Geometry {
   readonly channels: number;
   readonly batch: number;
   readonly height: number;
@@ -33,7 +33,7 @@ interface Geometry {
   readonly lanes: number;
 }
 
-function geometry(shape: readonly number[]): Geometry {
+export function geometry(shape: readonly number[]): Geometry {
   const [batch = 1, channels = 8, height = 1, width = 1] = shape;
   const octets = channels / 8;
   if (octets > targetThreads) throw new Error(`${String(channels)} channels are more than a group norm's block holds`);
@@ -44,7 +44,7 @@ function geometry(shape: readonly number[]): Geometry {
 }
 
 /** Parts, their strides, and the channels of the first. */
-function sourceArguments({ parts }: NormSource, addresses: Addresses): KernelArgument[] {
+export function sourceArguments({ parts }: NormSource, addresses: Addresses): KernelArgument[] {
   const [first, second = first, ...others] = parts;
   if (first === undefined || second === undefined || others.length > 0) throw new Error('an image in more than two parts');
   const strides = ({ strides: [batch = 0, , row = 0, column = 0] }: View): KernelArgument[] => [
@@ -61,11 +61,11 @@ function sourceArguments({ parts }: NormSource, addresses: Addresses): KernelArg
   ];
 }
 
-function shiftArguments({ shift }: NormSource, addresses: Addresses): KernelArgument[] {
+export function shiftArguments({ shift }: NormSource, addresses: Addresses): KernelArgument[] {
   return shift === undefined ? [nothing, { i64: 0 }] : [{ pointer: addresses.of(shift) }, { i64: shift.strides[0] ?? 0 }];
 }
 
-function sourceShape({ parts }: NormSource): readonly number[] {
+export function sourceShape({ parts }: NormSource): readonly number[] {
   const [first] = parts;
   if (first === undefined) throw new Error('an image without parts');
   return first.shape.with(
@@ -87,7 +87,7 @@ function chunksOf(
 }
 
 /** The number by which a kernel divides pixels into rows: all of them where no operand has gaps between its rows. */
-function rowLength({ width, height }: Geometry, views: readonly View[]): number {
+export function rowLength({ width, height }: Geometry, views: readonly View[]): number {
   const dense = views.every(({ strides: [, , row = 0, column = 0] }) => row === width * column);
   return dense ? width * height : width;
 }

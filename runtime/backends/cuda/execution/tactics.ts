@@ -93,10 +93,11 @@ export class Tactics {
         2 * outChannels,
         2 * batch * height * width * outChannels,
       ];
-      return this.#chooseCudnn(key, operation, bytes, (plan, [x = 0n, w = 0n, bias = 0n, y = 0n]) => {
+      const weightBytes = bytes[1] ?? 0;
+      return this.#chooseCudnn(key, operation, bytes.with(1, rotated(weightBytes)), (plan, [x = 0n, w = 0n, bias = 0n, y = 0n], launch) => {
         operation.run(
           plan,
-          { x, w, y, ...(problem.bias ? { bias } : {}), ...(problem.residual ? { residual: y } : {}) },
+          { x, w: w + rotation(weightBytes, launch), y, ...(problem.bias ? { bias } : {}), ...(problem.residual ? { residual: y } : {}) },
           this.#options.workspace,
           this.#options.stream,
         );
@@ -142,17 +143,18 @@ export class Tactics {
     if (first === undefined) throw new Error(`${matmul.name} has no candidates`);
     if (limit === 1) return { problem: matmul, tactic: first, label: matmul.describe(first), microseconds: undefined };
     const { m, n, k, ldx = k, ldw = k, ldy = n } = problem;
+    const weightBytes = 2 * n * ldw;
     const [x = 0n, w = 0n, bias = 0n, y = 0n] = this.#operands([
       2 * m * ldx,
-      2 * n * ldw,
+      rotated(weightBytes),
       2 * n,
       (problem.outputDtype === 'f32' ? 4 : 2) * m * ldy,
     ]);
     const candidates = tactics.map((tactic): Candidate<MatmulTactic> => ({
       tactic,
       label: matmul.describe(tactic),
-      run: (stream) => {
-        matmul.run(tactic, { x, w, y, ...(problem.bias ? { bias } : {}) }, workspace, stream);
+      run: (stream, launch) => {
+        matmul.run(tactic, { x, w: w + rotation(weightBytes, launch), y, ...(problem.bias ? { bias } : {}) }, workspace, stream);
       },
     }));
     const { tactic, label, microseconds } = await tuner.fastest(candidates, { freeMemsets: true });
@@ -170,12 +172,14 @@ export class Tactics {
     const [first = 'library'] = tactics;
     if (limit === 1 || tactics.length === 1)
       return { problem: product, tactic: first, label: product.describe(first), microseconds: undefined };
-    const [x = 0n, w = 0n, bias = 0n, projection = 0n, y = 0n] = this.#operands(operandBytes);
-    const candidates = tactics.map((tactic): Candidate<GatedTactic> => ({
-      tactic,
-      label: product.describe(tactic),
-      run: product.bind(tactic, { x, w, bias, projection, y }, workspace),
-    }));
+    const weightBytes = operandBytes[1] ?? 0;
+    const [x = 0n, w = 0n, bias = 0n, projection = 0n, y = 0n] = this.#operands(operandBytes.with(1, rotated(weightBytes)));
+    const candidates = tactics.map((tactic): Candidate<GatedTactic> => {
+      const runs = Array.from({ length: copiesOf(weightBytes) }, (_, copy) =>
+        product.bind(tactic, { x, w: w + rotation(weightBytes, copy), bias, projection, y }, workspace),
+      );
+      return { tactic, label: product.describe(tactic), run: (stream, launch) => runs[launch % runs.length]?.(stream) };
+    });
     const { tactic, label, microseconds } = await tuner.fastest(candidates, { freeMemsets: true });
     timings.set(key, { tactic, label, microseconds });
     return { problem: product, tactic, label, microseconds };
@@ -185,7 +189,7 @@ export class Tactics {
     key: string,
     operation: Operation,
     operandBytes: readonly number[],
-    run: (plan: CudnnPlan, operands: readonly bigint[]) => void,
+    run: (plan: CudnnPlan, operands: readonly bigint[], launch: number) => void,
   ): Promise<Chosen<Operation, CudnnPlan>> {
     const { timings, limit, tuner, workspace } = this.#options;
     const known = timings.get(key);
@@ -203,8 +207,8 @@ export class Tactics {
     const candidates = plans.map((plan): Candidate<CudnnPlan> => ({
       tactic: plan,
       label: plan.label,
-      run: () => {
-        run(plan, operands);
+      run: (_stream, launch) => {
+        run(plan, operands, launch);
       },
     }));
     const { tactic, label, microseconds } = await tuner.fastest(candidates, { freeMemsets: true });
@@ -228,6 +232,27 @@ export class Tactics {
       return here;
     });
   }
+}
+
+/** Weights of so many bytes in all are used in turn: a job finds none in the device's cache. */
+const rotatedBytes = 128 << 20;
+
+function copiesOf(weightBytes: number): number {
+  return Math.min(16, Math.max(1, Math.ceil(rotatedBytes / Math.max(1, weightBytes))));
+}
+
+function alignedBytes(weightBytes: number): number {
+  return Math.ceil(weightBytes / 256) * 256;
+}
+
+/** Bytes of all copies. */
+function rotated(weightBytes: number): number {
+  return alignedBytes(weightBytes) * copiesOf(weightBytes);
+}
+
+/** Where a launch finds its copy. */
+function rotation(weightBytes: number, launch: number): bigint {
+  return BigInt((launch % copiesOf(weightBytes)) * alignedBytes(weightBytes));
 }
 
 /** 16-bit numbers of magnitude 2⁻³ to 2⁻¹ in fp16 (as bf16 they are small as well), of both signs. */

@@ -49,6 +49,13 @@ __device__ __forceinline__ void waitForPrevious() {
 #endif
 }
 
+// Lets the next kernel on the stream be launched now, once every block has come here: it waits by itself for all that this one does.
+__device__ __forceinline__ void allowNext() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 __device__ __forceinline__ float warpSum(float value) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);

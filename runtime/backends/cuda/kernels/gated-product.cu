@@ -124,6 +124,7 @@ __device__ __forceinline__ void gatedProduct(const TensorMap& xMap, const Tensor
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   synchronizeBlocks<Cluster>();
+  allowNext();
   if (warpgroup == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == 0) {

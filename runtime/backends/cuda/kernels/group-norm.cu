@@ -54,6 +54,7 @@ extern "C" __global__ void __launch_bounds__(512) groupStatistics(
     const T* first, const T* second, i64 firstBatch, i64 firstRow, i64 firstColumn, i64 secondBatch, i64 secondRow, i64 secondColumn,
     int firstChannels, const T* shift, i64 shiftBatch, int channels, int width, int pixels, int chunkPixels, int lanes, int groups,
     float2* partial, unsigned int* tickets, float2* moments) {
+  allowNext();
   waitForPrevious();
   extern __shared__ float shared[];
   const Source source = {first, second, firstBatch, firstRow, firstColumn, secondBatch, secondRow, secondColumn, firstChannels};
@@ -144,6 +145,7 @@ extern "C" __global__ void __launch_bounds__(512) groupApply(
     int firstChannels, const T* shift, i64 shiftBatch, int channels, int width, int pixels, int chunkPixels, int lanes, int groups,
     const float2* moments, int ranks, float epsilon, const float* weight, const float* bias, int withSilu,
     const T* rowMask, T* y, i64 yBatch, i64 yRow, i64 yColumn) {
+  allowNext();
   waitForPrevious();
   extern __shared__ float shared[];
   float2* merged = reinterpret_cast<float2*>(shared);
@@ -206,6 +208,7 @@ extern "C" __global__ void __launch_bounds__(512) groupApply(
 // What a displaced step makes of its own moments and the peers' of the step before (engine/join-moments.ts): y [count] of a float2 each, as is
 // `own`; held and next [ranks][count]. Own ones take their place in both: in `held` they are sent from, in `next` the next step finds them.
 extern "C" __global__ void joinMoments(const float2* own, float2* held, float2* next, float2* y, int count, int ranks, int position, int corrected) {
+  allowNext();
   waitForPrevious();
   const int at = blockIdx.x * blockDim.x + threadIdx.x;
   if (at >= count) return;

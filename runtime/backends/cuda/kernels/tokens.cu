@@ -2,62 +2,78 @@
 #include "element.cuh"
 
 // A warp for each row; the row stays in registers, `Octets` of eight columns a lane, so that mean and variance take two exact passes.
+// Weights do not depend on what ran before: they are loaded once, ahead of it, for all rows of a warp.
 template <int Octets>
-__device__ __forceinline__ void layerNormRow(const T* x, T* y, const float* weight, const float* bias, int columns, float epsilon) {
-  const int lane = threadIdx.x % 32, octets = columns / 8;
-  Octet value[Octets];
-  float sum = 0.0f;
+__device__ __forceinline__ void layerNorm(const T* x, i64 xStride, T* y, i64 yStride, const float* weight, const float* bias, int rows, int columns,
+                                          float epsilon) {
+  const int lane = threadIdx.x % 32, octets = columns / 8, warps = blockDim.x / 32;
+  float4 gamma[Octets][2], beta[Octets][2];
 #pragma unroll
   for (int k = 0; k < Octets; k++) {
     const int octet = lane + k * 32;
     if (octet >= octets) continue;
-    value[k] = loadOctet(x + octet * 8);
 #pragma unroll
-    for (int j = 0; j < 8; j++) sum += toFloat(value[k].at[j]);
-  }
-  const float mean = warpSum(sum) / columns;
-  float square = 0.0f;
-#pragma unroll
-  for (int k = 0; k < Octets; k++) {
-    if (lane + k * 32 >= octets) continue;
-#pragma unroll
-    for (int j = 0; j < 8; j++) {
-      const float centred = toFloat(value[k].at[j]) - mean;
-      square += centred * centred;
+    for (int part = 0; part < 2; part++) {
+      gamma[k][part] = __ldg(reinterpret_cast<const float4*>(weight + octet * 8) + part);
+      beta[k][part] = __ldg(reinterpret_cast<const float4*>(bias + octet * 8) + part);
     }
   }
-  const float scale = rsqrtf(warpSum(square) / columns + epsilon);
+  allowNext();
+  waitForPrevious();
+  for (int row = blockIdx.x * warps + threadIdx.x / 32; row < rows; row += gridDim.x * warps) {
+    Octet value[Octets];
+    float sum = 0.0f;
 #pragma unroll
-  for (int k = 0; k < Octets; k++) {
-    const int octet = lane + k * 32;
-    if (octet >= octets) continue;
-    const float4* gamma = reinterpret_cast<const float4*>(weight + octet * 8);
-    const float4* beta = reinterpret_cast<const float4*>(bias + octet * 8);
-    const float4 g[2] = {__ldg(gamma), __ldg(gamma + 1)}, b[2] = {__ldg(beta), __ldg(beta + 1)};
-    const float* gs = reinterpret_cast<const float*>(g);
-    const float* bs = reinterpret_cast<const float*>(b);
+    for (int k = 0; k < Octets; k++) {
+      if (lane + k * 32 < octets) value[k] = loadOctet(x + row * xStride + (lane + k * 32) * 8);
+    }
 #pragma unroll
-    for (int j = 0; j < 8; j++) value[k].at[j] = fromFloat((toFloat(value[k].at[j]) - mean) * scale * gs[j] + bs[j]);
-    storeOctet(y + octet * 8, value[k]);
+    for (int k = 0; k < Octets; k++) {
+      if (lane + k * 32 >= octets) continue;
+#pragma unroll
+      for (int j = 0; j < 8; j++) sum += toFloat(value[k].at[j]);
+    }
+    const float mean = warpSum(sum) / columns;
+    float square = 0.0f;
+#pragma unroll
+    for (int k = 0; k < Octets; k++) {
+      if (lane + k * 32 >= octets) continue;
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        const float centred = toFloat(value[k].at[j]) - mean;
+        square += centred * centred;
+      }
+    }
+    const float scale = rsqrtf(warpSum(square) / columns + epsilon);
+#pragma unroll
+    for (int k = 0; k < Octets; k++) {
+      const int octet = lane + k * 32;
+      if (octet >= octets) continue;
+      const float* gs = reinterpret_cast<const float*>(gamma[k]);
+      const float* bs = reinterpret_cast<const float*>(beta[k]);
+#pragma unroll
+      for (int j = 0; j < 8; j++) value[k].at[j] = fromFloat((toFloat(value[k].at[j]) - mean) * scale * gs[j] + bs[j]);
+      storeOctet(y + row * yStride + octet * 8, value[k]);
+    }
   }
 }
 
-#define LAYER_NORM(OCTETS)                                                                                                       \
-  extern "C" __global__ void layerNorm##OCTETS(const T* x, i64 xStride, T* y, i64 yStride, const float* weight, const float* bias, \
-                                               int rows, int columns, float epsilon) {                                           \
-    waitForPrevious();                                                                                                           \
-    const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;                                                           \
-    if (row < rows) layerNormRow<OCTETS>(x + row * xStride, y + row * yStride, weight, bias, columns, epsilon);                  \
+// grid: any number of blocks, a wave of them at best; block 128.
+#define LAYER_NORM(OCTETS, BLOCKS)                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(128, BLOCKS) layerNorm##OCTETS(const T* x, i64 xStride, T* y, i64 yStride, const float* weight, \
+                                                                              const float* bias, int rows, int columns, float epsilon) { \
+    layerNorm<OCTETS>(x, xStride, y, yStride, weight, bias, rows, columns, epsilon);                                                  \
   }
-LAYER_NORM(1)
-LAYER_NORM(2)
-LAYER_NORM(3)
-LAYER_NORM(4)
-LAYER_NORM(5)
-LAYER_NORM(8)
+LAYER_NORM(1, 4)
+LAYER_NORM(2, 4)
+LAYER_NORM(3, 4)
+LAYER_NORM(4, 4)
+LAYER_NORM(5, 4)
+LAYER_NORM(8, 2)
 
 // y[row, i] = x[row, i] · GELU(x[row, columns + i]); one octet a thread. grid (⌈columns/8/block⌉, rows).
 extern "C" __global__ void geglu(const T* x, i64 xStride, T* y, i64 yStride, int columns) {
+  allowNext();
   waitForPrevious();
   const int column = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
   if (column >= columns) return;
