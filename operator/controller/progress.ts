@@ -7,7 +7,7 @@ import { isFinished, isTrue, jobResource, metricsPort, timestamp, type JobProgre
 import { ApiError, type ApiClient, type Informer } from '../kube/index.js';
 import { stallLimitMs } from './outcome.js';
 import { describeError, type Log } from './log.js';
-import type { GangPod } from './observed.js';
+import { holds, type GangPod } from './observed.js';
 import { latencies } from './summary.js';
 
 export interface ProgressParts {
@@ -22,14 +22,19 @@ export interface ProgressParts {
 
 interface Heard {
   readonly attempt: number;
-  /** What was said last, and since when. */
+  /** What was said last, since when, and when it was asked for last: while this process sleeps, nobody listens. */
   readonly said: string;
   readonly since: number;
+  readonly askedAt: number;
+  /** How often in a row there was no answer, though the kubelet had one. */
+  readonly missed: number;
 }
 
 const fieldManager = 'sdxl-operator-progress';
 const answerWithinMs = 2_000;
 const asksAtOnce = 16;
+/** So many in a row are no chance. */
+const unheardAsks = 3;
 const maxAnswerBytes = 1 << 20;
 
 export class ProgressWatch {
@@ -45,7 +50,7 @@ export class ProgressWatch {
   /** How long rank 0 of the job has told nothing new, as far as this process has listened. */
   stalledMs(job: StoredJob): number | undefined {
     const heard = this.#heard.get(job.metadata.uid);
-    return heard === undefined || heard.attempt !== job.status.attempt ? undefined : performance.now() - heard.since;
+    return heard === undefined || heard.attempt !== job.status.attempt ? undefined : heard.askedAt - heard.since;
   }
 
   /** Asks all running jobs, again and again, until the signal aborts. */
@@ -72,16 +77,25 @@ export class ProgressWatch {
     const jobUid = job.status.gang?.jobUid;
     const first = pods.indexed(uid).find((pod) => pod.jobUid === jobUid && pod.index === 0);
     if (first?.ip === undefined || first.phase !== 'Running') return;
-    const heard = this.#heard.get(uid);
+    const last = this.#heard.get(uid);
+    const heard = last?.attempt === attempt ? last : { said: '', since: performance.now(), missed: 0 };
     try {
       const status = parseRunStatus(await ask(first.ip, signal));
       const said = JSON.stringify(status.said);
-      if (heard?.attempt !== attempt || heard.said !== said) this.#heard.set(uid, { attempt, said, since: performance.now() });
+      const askedAt = performance.now();
+      this.#heard.set(uid, { attempt, said, since: heard.said === said ? heard.since : askedAt, askedAt, missed: 0 });
       await this.#write(job, status.progress, signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (heard?.attempt !== attempt) this.#heard.set(uid, { attempt, said: '', since: performance.now() });
-      log.log('debug', `rank 0 was not heard: ${describeError(error)}`, { namespace: job.metadata.namespace, job: job.metadata.name });
+      const askedAt = performance.now();
+      // Where the kubelet hears it, the way from here is closed, by a NetworkPolicy or a mesh: no fault of the gang, which has a watchdog of its own.
+      const isHeard = holds(first, 'Ready');
+      const missed = isHeard ? heard.missed + 1 : 0;
+      this.#heard.set(uid, { attempt, said: heard.said, since: isHeard ? askedAt : heard.since, askedAt, missed });
+      const level = missed === unheardAsks ? 'warn' : 'debug';
+      const effect = missed < unheardAsks ? '' : '; its progress is not shown, and it is not ended should it hang';
+      const of = { namespace: job.metadata.namespace, job: job.metadata.name };
+      log.log(level, `rank 0 was not heard: ${describeError(error)}${effect}`, of);
     }
     if ((this.stalledMs(job) ?? 0) > stallLimitMs(job)) onStalled(job);
   }

@@ -1,6 +1,6 @@
 /**
  * Stands for the runtime where only the operator is of interest: a process that is ready, runs and ends as its environment says, at once and without
- * a tensor. It also ends, as if its time were over, when a test tells it to by SIGUSR2. `build` is the init container.
+ * a tensor. With MUTE=yes it says nothing of its progress. It also ends, as if its time were over, when a test tells it to by SIGUSR2. `build` is the init container.
  */
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -20,6 +20,10 @@ if (process.argv[2] === 'build') {
 } else {
   let step = 0;
   const server = createServer((request, response) => {
+    if (request.url === '/status' && process.env['MUTE'] === 'yes') {
+      request.destroy();
+      return;
+    }
     step += 1;
     const status = { phase: 'running', imagesDone: 0, progressRatio: 0.5, ranks: [{ phase: 'running', step }] };
     response.end(request.url === '/status' ? JSON.stringify(status) : 'ok');
