@@ -11,6 +11,8 @@ const createReasons = ['CreateContainerConfigError', 'CreateContainerError', 'Ru
 /** A volume that is made on demand takes some seconds, which is no reason to warn anybody. */
 const claimBindsMs = 15_000;
 const scheduledMs = 15_000;
+/** The Job controller makes pods as soon as it sees their Job. */
+const podsCreatedMs = 5_000;
 /** A sidecar that knows its trade ends with the ranks, within a pod's usual grace period. */
 const sidecarEndsMs = 35_000;
 
@@ -47,7 +49,9 @@ export function waitsFor(
     }
   }
   if (pods.length < count) {
-    return { reason: 'PodsNotCreated', message: `${String(pods.length)} of ${String(count)} pods are created` };
+    const createdInMs = podsCreatedMs - (now.getTime() - Date.parse(gang.metadata.creationTimestamp ?? now.toISOString()));
+    const message = `${String(pods.length)} of ${String(count)} pods are created`;
+    return createdInMs > 0 ? { reason: 'Starting', message, recheckAfterMs: createdInMs } : { reason: 'PodsNotCreated', message };
   }
   const mounting = pods.find((pod) => (mountingMs(pod, now) ?? 0) > patienceMs);
   if (mounting !== undefined) {

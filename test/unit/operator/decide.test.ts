@@ -92,6 +92,13 @@ for (const [name, state, reason, podsRefused] of waits) {
   });
 }
 
+test('pods that are about to be created are no reason to look twice', () => {
+  const begun = after(job(), decideOn({ job: job() }));
+  const young = decideOn({ job: begun, gangs: [gang(1, [], { creationTimestamp: '2026-01-01T00:01:58Z' })] });
+  const { reason, message } = conditionOf(after(begun, young).status, 'GangReady') ?? {};
+  assert.deepEqual([reason, message, young.requeueAfterMs], ['Starting', '0 of 1 pods are created', 3_000]);
+});
+
 test('a scheduler has time to look at a pod before anybody is warned', () => {
   const begun = after(job(), decideOn({ job: job() }));
   const pods = [pod(1, 0, { phase: 'Pending', unheeded: '2026-01-01T00:01:55Z' })];
