@@ -74,7 +74,8 @@ export function parseOptions(args: readonly string[], variables: Variables, vers
       );
   const program = new Command('sdxl-operator')
     .description('Makes the images of SdxlJobs on gangs of pods. Every option, its variable and what it needs: docs/operator.md.')
-    .version(version);
+    .version(version)
+    .addHelpText('after', '\nWithout a command it runs, and takes the options of run: sdxl-operator run --help');
   const run = images(program.command('run', { isDefault: true }).description('reconcile until SIGTERM'))
     .option('--namespace <name>', 'watch this namespace only', given(variables, 'SDXL_NAMESPACE'))
     .option(

@@ -85,4 +85,7 @@ test('help and version are shown, and nothing is run', () => {
     undefined,
   );
   assert.match(said.join(''), /1\.2\.3[\s\S]*--leader-elect/u);
+  said.length = 0;
+  parseOptions(['--help'], {}, '1.2.3', (text) => said.push(text));
+  assert.match(said.join(''), /takes the options of run: sdxl-operator run --help\n$/u);
 });
