@@ -67,12 +67,14 @@ export function afterEnd({ job, gangs, pods, now }: Observed): Step {
 /** The job is being deleted: whatever holds it meanwhile, a finalizer for example, its gang holds no devices, and nobody takes it for one that runs. */
 export function leave(observed: Observed): Step {
   const { job, gangs } = observed;
+  const { finalizers = [] } = job.metadata;
+  // Of kubectl delete --cascade=orphan, until the children have no owner any more: whoever asks for that wants them to stay.
+  if (finalizers.includes('orphan')) return nothing;
   const left = gangs.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
   const remove = left.map((object) => ({ resource: resources.job, object }));
   // Its devices come before what is said of it, which a CRD of an earlier version refuses.
   if (left.length > 0 || isFinished(job.status)) return { ...nothing, remove };
   const view = new View(observed);
-  const { finalizers = [] } = job.metadata;
   const message = `the job is being deleted${finalizers.length === 0 ? '' : `, and held by finalizers: ${finalizers.join(', ')}`}`;
   const status = view.status({ phase: 'Terminating' }, { GangReady: { status: false, reason: 'Terminating', message } });
   return view.step(status);

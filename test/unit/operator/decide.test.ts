@@ -609,6 +609,13 @@ test('a job that is being deleted and held by a finalizer is not said to run', (
   assert.equal(decideOn({ ...state, gangs: [], job: seen }).status, undefined);
 });
 
+test('a job that is deleted without its children leaves its gang alone', () => {
+  const state = running();
+  const metadata = { ...state.job.metadata, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['orphan'] };
+  const step = decideOn({ ...state, job: { ...state.job, metadata } });
+  assert.deepEqual([step.status, step.remove, step.events], [undefined, [], []]);
+});
+
 test('pods that are refused are told of once, however often they are tried', () => {
   const begun = after(job(), decideOn({ job: job() }));
   const seen = after(begun, decideOn({ job: begun, gangs: [gang(1)] }));
