@@ -14,6 +14,7 @@ const advice: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only: choose a writable volume',
   ENOTDIR: 'a part of the path is a file, not a directory',
   EEXIST: 'a part of the path is a file, not a directory',
+  ENOENT: 'a directory of the path is missing and none can be made there: choose another path',
   EISDIR: 'it is a directory: name a file',
   ENAMETOOLONG: 'the name is too long',
 };

@@ -168,11 +168,12 @@ const repositoryName = /^[\w-][\w.-]*\/[\w-][\w.-]*$/u;
 
 /** As `Model.open`; where the model is not found, the error also says where a relative path led, and how one of the Hub comes to be there. */
 export async function openModel(model: LocalSpec['model']): Promise<Model> {
-  const { path } = model;
   try {
     return await Model.open(modelSource(model));
   } catch (error) {
-    if (isAbsolute(path) || !(error instanceof SdxlError) || error.code !== 'MODEL_NOT_FOUND') throw error;
+    if (!(error instanceof SdxlError) || error.code !== 'MODEL_NOT_FOUND') throw error;
+    const path = [model.path, model.configFrom, model.tokenizer].find((each) => each !== undefined && error.message.startsWith(each));
+    if (path === undefined || isAbsolute(path)) throw error;
     const directory = resolve(path);
     const fetching =
       repositoryName.test(path) && !existsSync(directory)

@@ -65,7 +65,7 @@ export class HubModel implements RemoteModel {
     const headers = { ...more, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
     const response = await fetch(url, { headers, signal }).catch((cause: unknown) => {
       signal.throwIfAborted();
-      throw new TransferInterrupted(`${url} can't be reached`, { cause });
+      throw new TransferInterrupted(`${url} can't be reached (${reasonOf(cause)})`, { cause });
     });
     if (response.ok) return response;
     await response.body?.cancel();
@@ -89,4 +89,11 @@ function digestOf({ oid, lfs }: Entry): FileDigest | undefined {
 
 async function* emptyBody(): AsyncGenerator<Uint8Array> {
   // A file of no bytes.
+}
+
+/** What the system says of a connection, which `fetch` hides in a cause. */
+function reasonOf(error: unknown): string {
+  const { cause = error } = error as { readonly cause?: unknown };
+  if (!(cause instanceof Error)) return String(cause);
+  return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.message;
 }

@@ -251,6 +251,12 @@ const refusals: readonly {
     says: /error MODEL_NOT_FOUND: absent is not an SDXL model.*; resolved against the working directory, absent is \/.*\/absent$/mu,
   },
   {
+    name: 'configs that are not there',
+    args: smallJob(`${model}/unet/diffusion_pytorch_model.safetensors`, '--tokenizer', model, '--config-from', 'absent'),
+    code: 2,
+    says: /error MODEL_NOT_FOUND: absent is not an SDXL model.*; resolved against the working directory, absent is \/.*\/absent$/mu,
+  },
+  {
     name: 'a model by its name on the Hub',
     args: smallJob('owner/some-model-1.0'),
     code: 2,

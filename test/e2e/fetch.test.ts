@@ -71,6 +71,7 @@ test('a model that comes damaged, or not at all, is not published, and may be tr
   server.closeAllConnections();
   const unreachable = await sdxl(args, { cwd: workspace.path });
   assert.equal(unreachable.code, 75, unreachable.stderr);
+  assert.match(unreachable.stderr, /ADDRESS_UNAVAILABLE: a\/b at main was not fetched: http:.* can't be reached \(ECONNREFUSED\)/u);
 });
 
 test('where a model cannot be put is told with what to do, and what is there already is nobody’s model', async (t) => {
@@ -84,6 +85,7 @@ test('where a model cannot be put is told with what to do, and what is there alr
   for (const [output, says] of [
     ['file', /^error OUTPUT_UNWRITABLE: file can't be written \(ENOTDIR\): a part of the path is a file/mu],
     ['file/model', /^error OUTPUT_UNWRITABLE: file\/model can't be written \(ENOTDIR\): a part of the path is a file/mu],
+    ['/proc/none/model', /^error OUTPUT_UNWRITABLE: \/proc\/none\/model can't be written \(ENOENT\): a directory of the path is missing/mu],
     ['others', /^error OUTPUT_UNWRITABLE: others is there and holds other things than a model: choose another directory/mu],
   ] as const) {
     const { code, stderr } = await fetching(output);
