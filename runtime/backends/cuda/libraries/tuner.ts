@@ -20,7 +20,7 @@ export interface Candidate<T> {
 }
 
 export interface TuneOptions {
-  /** Launches in one timed graph; 20 where not given. */
+  /** Launches in one timed graph; where not given 20, and fewer of what takes long. */
   readonly launches?: number;
   /** Timed runs of the graph of each finalist; 9 where not given. The median counts. */
   readonly repeats?: number;
@@ -49,6 +49,12 @@ export interface Tuned<T> {
 /** Timed once more, in turns, because a single round may be disturbed. */
 const finalists = 4;
 const firstRepeats = 3;
+/** A timed graph of more launches than this takes shows no more. */
+const graphMicroseconds = 6000;
+const launchLimits = { least: 3, most: 20 } as const;
+/** What takes so many times as long as the fastest so far, in a single launch, is not timed further; a launch itself takes some microseconds. */
+const hopelessRatio = 3;
+const launchMicroseconds = 30;
 
 /** Belongs to one device; uses a stream of the caller's. */
 export class Tuner implements Disposable {
@@ -76,12 +82,17 @@ export class Tuner implements Disposable {
     const { repeats = 9, signal } = options;
     const refused: { label: string; reason: string }[] = [];
     let exhausted: SdxlError | undefined;
+    let fastest = Number.POSITIVE_INFINITY;
     const timed: { candidate: Candidate<T>; microseconds: number }[] = [];
     for (const candidate of candidates) {
       await setImmediate();
       signal?.throwIfAborted();
       try {
-        timed.push({ candidate, microseconds: this.time(candidate.run, { ...options, repeats: firstRepeats }) });
+        const once = this.#once(candidate.run);
+        const hopeless = once > fastest * hopelessRatio + launchMicroseconds;
+        const microseconds = hopeless ? once : this.time(candidate.run, { ...options, repeats: firstRepeats });
+        fastest = Math.min(fastest, microseconds);
+        timed.push({ candidate, microseconds });
       } catch (error) {
         const failure = toSdxlError(error);
         if (failure.code === 'CUDA_FAILED') throw error;
@@ -128,12 +139,10 @@ export class Tuner implements Disposable {
 
   /** Of several, each as {@link time}: in turns, so that a change of the device's clock meets all alike. */
   #times(runs: readonly Candidate<unknown>['run'][], options: TuneOptions): readonly number[] {
-    const { launches = 20, repeats = 9, coldCache = false, freeMemsets = false } = options;
-    for (const run of runs) {
-      // Libraries load kernels at their first launch, which a capture forbids.
-      run(this.#stream, 0);
-      this.#stream.synchronize();
-    }
+    const { repeats = 9, coldCache = false, freeMemsets = false } = options;
+    const once = runs.map((run) => this.#once(run));
+    const { least, most } = launchLimits;
+    const launches = options.launches ?? Math.min(most, Math.max(least, Math.round(graphMicroseconds / Math.max(1, Math.min(...once)))));
     const taken = freeMemsets ? runs.map((run) => this.#memsetsOf(run)) : runs.map(() => 0);
     if (!coldCache) return this.#medians(runs, launches, repeats).map((time, index) => time - (taken[index] ?? 0));
     const sweep = (this.#sweep ??= this.#device.allocate(2 * this.#device.properties.l2CacheBytes, 'sweeping the cache'));
@@ -144,6 +153,16 @@ export class Tuner implements Disposable {
     });
     const [sweepTime = 0, ...times] = this.#medians([sweepOnly, ...swept], launches, repeats);
     return times.map((time, index) => time - sweepTime - (taken[index] ?? 0));
+  }
+
+  /** Microseconds of a single launch, after one that is not timed: libraries load kernels at the first, which a capture forbids. */
+  #once(run: Candidate<unknown>['run']): number {
+    run(this.#stream, 0);
+    this.#began.record(this.#stream);
+    run(this.#stream, 0);
+    this.#ended.record(this.#stream);
+    this.#ended.synchronize();
+    return this.#ended.elapsedMs(this.#began) * 1000;
   }
 
   /** Microseconds of the memsets in one launch. */
