@@ -5,7 +5,7 @@ export class RateLimiter {
   readonly #intervalMs: number;
   readonly #burstMs: number;
   /** When the next token is due; behind now by as much as may be spent at once. */
-  #nextAt = 0;
+  #nextAt = -Infinity;
   #shutUntil = 0;
 
   constructor(perSecond: number, burst: number) {

@@ -115,6 +115,11 @@ test('the end waits for the work in hand', async () => {
   assert.ok(ended);
 });
 
+test('a process that has just started has room for what can be left out', () => {
+  // Longer than any process of the tests has run.
+  assert.equal(new RateLimiter(1, 1_000_000).hasRoom, true);
+});
+
 test('calls beyond the burst wait for their turn', async () => {
   const limiter = new RateLimiter(8, 5);
   const signal = AbortSignal.timeout(10_000);
