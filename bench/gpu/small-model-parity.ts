@@ -77,6 +77,12 @@ const prompts = [
 ];
 const steps = 12;
 
+/**
+ * Left out where patches are displaced: noise of a thousandth in each step's result, in fp32, takes these to 28 dB (58 and 42 dB where
+ * patches are synchronous), so that they tell nothing of a device. Steps far apart and noise that is new in each make stale activations staler.
+ */
+const unsteadyDisplaced: ReadonlySet<string> = new Set(['256x256 in 5 steps', '256x256 EulerAncestralDiscreteScheduler']);
+
 /** By name. */
 function requests(): ReadonlyMap<string, ImageRequest> {
   const base = { negativePrompt: undefined, height: 256, width: 256, numInferenceSteps: steps, guidanceScale: 5 };
@@ -123,12 +129,15 @@ async function main(): Promise<number> {
   const patch = Number(ranks) / cfg;
   if (!Number.isInteger(patch) || patch < 1) throw new Error(`-n ${ranks} is no multiple of --cfg-degree ${String(cfg)}`);
   // A mesh with guidance branches of their own has nothing to do for an image without guidance.
-  const wanted = [...requests()].filter(
-    ([name, { guidanceScale }]) => (cfg === 1 || guidanceScale > 1) && (values.only === undefined || name.includes(values.only)),
-  );
-  const names = wanted.map(([name]) => name);
   const mode = patchModes.find((known) => known === values.mode);
   if (mode === undefined) throw new Error(`--mode ${values.mode}: one of ${patchModes.join(', ')}`);
+  const wanted = [...requests()].filter(
+    ([name, { guidanceScale }]) =>
+      (cfg === 1 || guidanceScale > 1) &&
+      (mode === 'Synchronous' || !unsteadyDisplaced.has(name)) &&
+      (values.only === undefined || name.includes(values.only)),
+  );
+  const names = wanted.map(([name]) => name);
   // Displaced images depend on the number of bands: so do their references.
   const patches = mode === 'Synchronous' ? undefined : { mode, warmupSteps: Number(values['warmup-steps']) };
   if (made !== undefined) {
