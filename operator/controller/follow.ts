@@ -39,7 +39,7 @@ export function follow(view: View, current: GangJob): Step {
   }
   const { stalledMs = 0 } = view.observed;
   // Ranks that have ended are silent, also where a sidecar holds their pod.
-  const silent = stalledMs > stallLimitMs(job) && pods.every((pod) => ranksEnd(pod) === undefined);
+  const silent = stalledMs > stallLimitMs(job) && pods.some((pod) => ranksEnd(pod) === undefined);
   if (silent) return restart(view, hung(view, stalledMs));
   if (isEnding(view, current)) return ending(view, current);
   // With the Job suspended its pods go, and those without a node at once: nobody need have seen them go.

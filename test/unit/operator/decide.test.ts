@@ -510,6 +510,13 @@ test('a gang that tells of no progress is started again', () => {
   assert.deepEqual([status.restarts, status.lastFailure?.code], [1, 'GangHung']);
 });
 
+test('a pod that has ended is no sign of life of the other one', () => {
+  const state = running({ progressDeadlineSeconds: 10, rendezvousTimeoutSeconds: 20 });
+  const pods = [pod(1, 0, { exitCode: 0, phase: 'Succeeded' }), pod(1, 1, { phase: 'Running' })];
+  const { status } = after(state.job, decideOn({ ...state, pods, stalledMs: 81_000 }));
+  assert.deepEqual([status.restarts, status.lastFailure?.code], [1, 'GangHung']);
+});
+
 test('a job past its deadline has failed, and its gang is deleted', () => {
   const state = running({ activeDeadlineSeconds: 100 });
   assert.equal(decideOn({ ...state, now: seconds(40) }).requeueAfterMs, 60_000);
