@@ -71,7 +71,7 @@ async function tellsOfItself(jobs: SdxlJobs, operator: OperatorProcess, name: st
   const columns = await (await Administrator.of(cluster())).kubectl('get', 'sdxljob', name, '-o', 'wide', '--no-headers');
   assert.match(
     columns,
-    new RegExp(`^${name} +Complete +100% +${latencyP95.replace('.', '\\.')} +0 +True +False +1 +128 +128 +8 +\\S+\\n$`, 'u'),
+    new RegExp(`^${name} +Complete +Ended +100% +${latencyP95.replace('.', '\\.')} +0 +0 +True +False +1 +128 +128 +8 +\\S+\\n$`, 'u'),
   );
   await operator.measures(
     new RegExp(
