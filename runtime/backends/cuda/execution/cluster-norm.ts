@@ -12,6 +12,15 @@ import { geometry, rowLength, shiftArguments, sourceArguments, sourceShape } fro
 const clusterThreads = 512;
 const clusterKernels = { 1: 'groupNorm1', 2: 'groupNorm2', 4: 'groupNorm4', 8: 'groupNorm8' } as const;
 
+/** What CUDA lets a multiprocessor hold, and keeps of its shared memory for itself, of every block. */
+const residentThreads = 2048;
+const reservedSharedBytes = 1024;
+/** Memory moves in sectors of so many bytes. */
+const sectorBytes = 32;
+/** Of the model of time below, in bytes that a multiprocessor moves meanwhile: some 3 µs for a wave of blocks, and 1 µs for blocks that meet. */
+const waveCostBytes = 35_000;
+const clusterCostBytes = 10_000;
+
 /** Of a norm in one pass. */
 export interface ClusterPlan {
   /** Blocks that share a slice of an image's channels. */
@@ -54,11 +63,15 @@ export function planCluster({ channels, groups, batch, pixels }: NormSize, limit
       const sharedBytes = blockPixels * slice * 2 + lanes * slice * 8 + (slice / perGroup) * 16;
       if (sharedBytes > most) continue;
       const blocks = (channels / slice) * cluster * batch;
-      const resident = Math.min(Math.floor(most / (sharedBytes + 1024)) || 1, Math.floor(2048 / (lanes * sliceOctets)) || 1);
+      const resident = Math.min(
+        Math.floor(most / (sharedBytes + reservedSharedBytes)) || 1,
+        Math.floor(residentThreads / (lanes * sliceOctets)) || 1,
+      );
       const waves = Math.ceil(blocks / (multiprocessors * resident));
       const perWave = Math.min(resident, Math.ceil(blocks / multiprocessors)) * blockPixels * slice * 2;
-      const sectors = Math.ceil((slice * 2) / 32 + (slice % 16 === 0 ? 0 : 0.5)) * 32;
-      const cost = waves * (35_000 + perWave * (sectors / (slice * 2))) + (cluster > 1 ? 10_000 : 0);
+      // A slice that is no whole number of sectors begins within one for every other pixel.
+      const touchedBytes = Math.ceil((slice * 2) / sectorBytes + ((slice * 2) % sectorBytes === 0 ? 0 : 0.5)) * sectorBytes;
+      const cost = waves * (waveCostBytes + perWave * (touchedBytes / (slice * 2))) + (cluster > 1 ? clusterCostBytes : 0);
       if (best === undefined || cost < best.cost) best = { plan: { cluster, sliceOctets, blockPixels, lanes, sharedBytes }, cost };
     }
   }
