@@ -46,6 +46,8 @@ test('figures are read from lines as the programs print them', () => {
     ['fp16-error', 'worst ratio', 'worst ratio 0.86, limit 1.5: passed', 0.86],
     ['operators', 'passed', '2824 passed, 0 failed', 2824],
     ['sanitizer', 'errors', '========= ERROR SUMMARY: 0 errors', 0],
+    ['races', 'errors', '========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)', 0],
+    ['races', 'tests', '# tests 80\n# suites 1\n# pass 56\n# fail 0', 56],
   ];
   for (const [check, name, text, value] of lines)
     assert.ok(Math.abs((readFigure(figure(check, name), `first\n${text}\n`) ?? NaN) - value) < 1e-9, text);
