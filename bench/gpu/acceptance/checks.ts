@@ -145,7 +145,7 @@ export function acceptanceChecks({ model, work, python }: CheckOptions): readonl
       commands: [program('drift', ...full)],
       figures: [
         { name: 'median', unit: 's', pattern: /all \d+: median ([\d.]+) s/gu, most: 1.6 },
-        { name: 'last five to first five', unit: '%', pattern: /last five [\d.]+ s: [+−]([\d.]+) %/gu },
+        { name: 'last five to first five', unit: '%', pattern: /last five [\d.]+ s: ([+−][\d.]+) %/gu, most: 2 },
       ],
     },
     {
@@ -228,7 +228,9 @@ export function acceptanceChecks({ model, work, python }: CheckOptions): readonl
 
 /** `ms` and `s` as they stand: sums of both are taken in seconds. */
 export function readFigure({ pattern, sum = false }: Figure, output: string): number | undefined {
-  const found = [...output.matchAll(pattern)].map((match) => Number(match[1]) * (/\d ms$/u.test(match[0]) && sum ? 1e-3 : 1));
+  const found = [...output.matchAll(pattern)].map(
+    (match) => Number(match[1]?.replace('−', '-')) * (/\d ms$/u.test(match[0]) && sum ? 1e-3 : 1),
+  );
   if (found.length === 0) return undefined;
   return sum ? found.reduce((total, value) => total + value, 0) : found.at(-1);
 }

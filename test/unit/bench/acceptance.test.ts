@@ -34,6 +34,8 @@ test('figures are read from lines as the programs print them', () => {
     ['step-1024', 'of its libraries alone', '  library kernels alone 25.15 ms: the step is 1.120 × that', 1.12],
     ['decode-1024', 'decode', 'decode at 1024²: network and copy 24.9 ms, check on the host 10.1 ms (medians of 20)', 24.9],
     ['images', 'median', 'all 25: median 1.4702 s, least 1.4512, most 1.5011', 1.4702],
+    ['images', 'last five to first five', 'first five 1.4884 s, last five 1.4698 s: −1.255 %', -1.255],
+    ['images', 'last five to first five', 'first five 1.4884 s, last five 1.5182 s: +2.002 %', 2.002],
     ['load', 'loading', 'engine text_encoder: cached, loaded in 500.0 ms\nengine unet: cached, loaded in 1.10 s\n', 1.6],
     [
       'parity-1',
