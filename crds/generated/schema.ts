@@ -827,7 +827,23 @@ export const sdxlJobSchema: StructuralSchema = {
         },
         scheduler: {
           type: 'string',
-          enum: ['Auto', 'EulerDiscrete', 'EulerAncestralDiscrete', 'DDIM', 'DPMSolverMultistep', 'UniPCMultistep', 'LCM'],
+          enum: [
+            'Auto',
+            'EulerDiscrete',
+            'EulerAncestralDiscrete',
+            'DDIM',
+            'DPMSolverMultistep',
+            'UniPCMultistep',
+            'LCM',
+            'DDPM',
+            'DEISMultistep',
+            'DPMSolverSinglestep',
+            'HeunDiscrete',
+            'KDPM2Discrete',
+            'KDPM2AncestralDiscrete',
+            'LMSDiscrete',
+            'PNDM',
+          ],
           maxLength: 32,
           default: 'Auto',
           description:
@@ -866,33 +882,33 @@ export const sdxlJobSchema: StructuralSchema = {
             useKarrasSigmas: {
               type: 'boolean',
               description:
-                'Whether noise levels are those of Karras et al. 2022. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file.',
+                'Whether noise levels are those of Karras et al. 2022. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file.',
             },
             useExponentialSigmas: {
               type: 'boolean',
               description:
-                "Whether the logarithms of noise levels are equally far apart, not together with Karras'. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file.",
+                "Whether the logarithms of noise levels are equally far apart, not together with Karras'. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file.",
             },
             finalSigmasType: {
               type: 'string',
               enum: ['Zero', 'SigmaMin'],
               maxLength: 32,
               description:
-                "Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file.",
+                "Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, both DPMSolvers and UniPCMultistep. Left out, as in the file.",
             },
             algorithmType: {
               type: 'string',
               enum: ['DPMSolverPlusPlus', 'SdeDPMSolverPlusPlus'],
               maxLength: 32,
               description:
-                'Whether DPMSolverMultistep follows the ordinary differential equation or the stochastic one, with new noise in each step. Left out, as in the file.',
+                'Whether a DPMSolver follows the ordinary differential equation or the stochastic one, with new noise in each step. Left out, as in the file.',
             },
             solverType: {
               type: 'string',
               enum: ['Midpoint', 'Heun', 'Bh1', 'Bh2'],
               maxLength: 32,
               description:
-                'The second-order variant, `Midpoint` or `Heun` of DPMSolverMultistep, `Bh1` or `Bh2` of UniPCMultistep. Left out, as in the file.',
+                'The second-order variant, `Midpoint` or `Heun` of a DPMSolver, `Bh1` or `Bh2` of UniPCMultistep. Left out, as in the file.',
             },
             solverOrder: {
               type: 'integer',
@@ -900,12 +916,12 @@ export const sdxlJobSchema: StructuralSchema = {
               minimum: 1,
               maximum: 3,
               description:
-                'How many predictions a step of DPMSolverMultistep or UniPCMultistep combines. 2 suits guidance; the stochastic variant has no 3. Left out, as in the file.',
+                'How many predictions a step of a DPMSolver, DEISMultistep or UniPCMultistep combines. 2 suits guidance; the stochastic variant has no 3. Left out, as in the file.',
             },
             lowerOrderFinal: {
               type: 'boolean',
               description:
-                'Whether the last steps of DPMSolverMultistep (below 15 steps) and UniPCMultistep are of lower order. Left out, as in the file.',
+                'Whether the last steps of DPMSolverMultistep and DEISMultistep (below 15 steps), DPMSolverSinglestep and UniPCMultistep are of lower order. Left out, as in the file.',
             },
             eulerAtFinal: {
               type: 'boolean',
@@ -913,12 +929,23 @@ export const sdxlJobSchema: StructuralSchema = {
             },
             setAlphaToOne: {
               type: 'boolean',
-              description: 'Whether the last step of DDIM removes all noise. Left out, as in the file.',
+              description: 'Whether the last step of DDIM or PNDM removes all noise. Left out, as in the file.',
+            },
+            skipPrkSteps: {
+              type: 'boolean',
+              description:
+                'Whether PNDM begins without Runge-Kutta steps, which serve no latents; only true is supported. PNDM makes them unless the file or this field says true. Left out, as in the file.',
+              'x-kubernetes-validations': [
+                {
+                  rule: 'self',
+                  message: 'skipPrkSteps false is not supported, because Runge-Kutta steps serve no latents: give true',
+                },
+              ],
             },
             clipSample: {
               type: 'boolean',
               description:
-                'Whether DDIM and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM clips unless the file or this field says false. Left out, as in the file.',
+                'Whether DDIM, DDPM, HeunDiscrete and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM and DDPM clip unless the file or this field says false. Left out, as in the file.',
               'x-kubernetes-validations': [
                 {
                   rule: '!self',

@@ -91,7 +91,22 @@ export interface SdxlJobSpec {
   /** How far guided predictions are scaled back to the spread of the conditional ones, a decimal number from 0 to 1 written as a string (Lin et al. 2023, section 3.4). It keeps models trained with zero terminal SNR from overexposure, usually with 0.7. Above 0 it needs guidanceScale above 1. Default: "0.0". */
   readonly guidanceRescale: string;
   /** The sampler, by the name of its class in diffusers. `Auto` is the one that the model's `scheduler/scheduler_config.json` names. Another one takes that file's fields as far as it has them, and its own defaults where the file says nothing, as `from_config` does in diffusers. Default: "Auto". */
-  readonly scheduler: 'Auto' | 'EulerDiscrete' | 'EulerAncestralDiscrete' | 'DDIM' | 'DPMSolverMultistep' | 'UniPCMultistep' | 'LCM';
+  readonly scheduler:
+    | 'Auto'
+    | 'EulerDiscrete'
+    | 'EulerAncestralDiscrete'
+    | 'DDIM'
+    | 'DPMSolverMultistep'
+    | 'UniPCMultistep'
+    | 'LCM'
+    | 'DDPM'
+    | 'DEISMultistep'
+    | 'DPMSolverSinglestep'
+    | 'HeunDiscrete'
+    | 'KDPM2Discrete'
+    | 'KDPM2AncestralDiscrete'
+    | 'LMSDiscrete'
+    | 'PNDM';
   /** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
   readonly schedulerOptions?: SdxlJobSpecSchedulerOptions;
   /** How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors); with mesh Auto it has as many as ranks says. */
@@ -296,25 +311,27 @@ export interface SdxlJobSpecSchedulerOptions {
   readonly predictionType?: 'Epsilon' | 'VPrediction' | 'Sample';
   /** Whether the training schedule ends in pure noise, which is how the model was trained. Left out, as in the file. */
   readonly rescaleBetasZeroSnr?: boolean;
-  /** Whether noise levels are those of Karras et al. 2022. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
+  /** Whether noise levels are those of Karras et al. 2022. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file. */
   readonly useKarrasSigmas?: boolean;
-  /** Whether the logarithms of noise levels are equally far apart, not together with Karras'. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
+  /** Whether the logarithms of noise levels are equally far apart, not together with Karras'. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file. */
   readonly useExponentialSigmas?: boolean;
-  /** Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, DPMSolverMultistep and UniPCMultistep. Left out, as in the file. */
+  /** Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, both DPMSolvers and UniPCMultistep. Left out, as in the file. */
   readonly finalSigmasType?: 'Zero' | 'SigmaMin';
-  /** Whether DPMSolverMultistep follows the ordinary differential equation or the stochastic one, with new noise in each step. Left out, as in the file. */
+  /** Whether a DPMSolver follows the ordinary differential equation or the stochastic one, with new noise in each step. Left out, as in the file. */
   readonly algorithmType?: 'DPMSolverPlusPlus' | 'SdeDPMSolverPlusPlus';
-  /** The second-order variant, `Midpoint` or `Heun` of DPMSolverMultistep, `Bh1` or `Bh2` of UniPCMultistep. Left out, as in the file. */
+  /** The second-order variant, `Midpoint` or `Heun` of a DPMSolver, `Bh1` or `Bh2` of UniPCMultistep. Left out, as in the file. */
   readonly solverType?: 'Midpoint' | 'Heun' | 'Bh1' | 'Bh2';
-  /** How many predictions a step of DPMSolverMultistep or UniPCMultistep combines. 2 suits guidance; the stochastic variant has no 3. Left out, as in the file. */
+  /** How many predictions a step of a DPMSolver, DEISMultistep or UniPCMultistep combines. 2 suits guidance; the stochastic variant has no 3. Left out, as in the file. */
   readonly solverOrder?: number;
-  /** Whether the last steps of DPMSolverMultistep (below 15 steps) and UniPCMultistep are of lower order. Left out, as in the file. */
+  /** Whether the last steps of DPMSolverMultistep and DEISMultistep (below 15 steps), DPMSolverSinglestep and UniPCMultistep are of lower order. Left out, as in the file. */
   readonly lowerOrderFinal?: boolean;
   /** Whether the last step of DPMSolverMultistep is Euler's. Left out, as in the file. */
   readonly eulerAtFinal?: boolean;
-  /** Whether the last step of DDIM removes all noise. Left out, as in the file. */
+  /** Whether the last step of DDIM or PNDM removes all noise. Left out, as in the file. */
   readonly setAlphaToOne?: boolean;
-  /** Whether DDIM and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM clips unless the file or this field says false. Left out, as in the file. */
+  /** Whether PNDM begins without Runge-Kutta steps, which serve no latents; only true is supported. PNDM makes them unless the file or this field says true. Left out, as in the file. */
+  readonly skipPrkSteps?: boolean;
+  /** Whether DDIM, DDPM, HeunDiscrete and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM and DDPM clip unless the file or this field says false. Left out, as in the file. */
   readonly clipSample?: boolean;
   /** The number of steps that a model was distilled from with LCM, the most it can make. Left out, as in the file. */
   readonly originalInferenceSteps?: number;

@@ -97,6 +97,14 @@ const samplerNames: Readonly<Record<string, string>> = {
   DPMSolverMultistepScheduler: 'DPM++ 2M',
   UniPCMultistepScheduler: 'UniPC',
   LCMScheduler: 'LCM',
+  DDPMScheduler: 'DDPM',
+  DEISMultistepScheduler: 'DEIS',
+  DPMSolverSinglestepScheduler: 'DPM++ 2S',
+  HeunDiscreteScheduler: 'Heun',
+  KDPM2DiscreteScheduler: 'DPM2',
+  KDPM2AncestralDiscreteScheduler: 'DPM2 a',
+  LMSDiscreteScheduler: 'LMS',
+  PNDMScheduler: 'PLMS',
 };
 
 function quoted(value: string): string {

@@ -8,7 +8,7 @@ import { bandInputs, floatOutput, joinBands } from './bands.js';
 import { checkClipSkip, type ModelComponents } from './components.js';
 import { conditioning, encodeNegative, encodePrompt, negativeTimeIds, positiveTimeIds, type Conditioning } from './conditioning.js';
 import { denoise } from './denoise.js';
-import type { PipelineObserver, Stage } from './events.js';
+import { countingSteps, type PipelineObserver, type Stage } from './events.js';
 import type { Model } from './model.js';
 import { requestOf, type ImageRequest, type JobRequest } from './request.js';
 import { contextLength, encodeWeighted, weightedTokens } from './weighted-prompt.js';
@@ -111,7 +111,7 @@ export class Pipeline {
         conditioning: conditions,
         guidance: guided ? { scale: request.guidanceScale, rescale: request.guidanceRescale ?? 0 } : undefined,
         image,
-        observer,
+        observer: countingSteps(observer, request.numInferenceSteps),
         signal,
         capture,
       }),

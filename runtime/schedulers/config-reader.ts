@@ -29,9 +29,11 @@ const foreignFields: ReadonlySet<string> = new Set([
   'solver_order',
   'solver_p',
   'solver_type',
+  'steps_offset',
   'thresholding',
   'time_shift_type',
   'timestep_scaling',
+  'timestep_spacing',
   'timestep_type',
   'use_beta_sigmas',
   'use_dynamic_shifting',
@@ -102,10 +104,10 @@ export class ConfigReader {
     if ((given ?? standard) !== false) this.#refuse(key, given ?? `absent, which means ${String(standard)}`, `false${because}`);
   }
 
-  /** A switch that may only be on, which its absence means too. */
-  on(key: string): void {
-    const value = this.#get(key) ?? true;
-    if (value !== true) this.#refuse(key, value, 'true');
+  /** A switch that may only be on; `standard` is what its absence means. */
+  on(key: string, { standard = true }: { readonly standard?: boolean } = {}): void {
+    const given = this.#get(key);
+    if ((given ?? standard) !== true) this.#refuse(key, given ?? `absent, which means ${String(standard)}`, 'true');
   }
 
   /** A number that may only be −∞, which its absence means too. */

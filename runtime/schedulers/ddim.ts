@@ -4,7 +4,7 @@
 import type { ConfigReader } from './config-reader.js';
 import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
 import { alphasCumprod, integerTimesteps } from './noise-schedule.js';
-import { convertAtLevel, levelOfAlpha, type NoiseLevel } from './prediction.js';
+import { convertAtLevel, levelOfAlpha } from './prediction.js';
 import { readSamplerConfig, requireSteps, requireTrained, type SamplerConfig } from './sampler-config.js';
 import type { Schedule, Scheduler } from './scheduler.js';
 
@@ -40,10 +40,13 @@ function ddimSchedule(config: SamplerConfig, alphas: Float32Array, finalAlpha: n
     };
   });
   const levels = [...Array.from(timesteps, (timestep) => alphas[timestep] ?? NaN), finalAlpha];
-  const sigmas = Float32Array.from(levels, (alpha) => sigmaOf(levelOfAlpha(alpha)));
-  return { timesteps, sigmas, initNoiseSigma: 1, steps: finiteSteps(className, steps) };
+  return { timesteps, sigmas: sigmasOfAlphas(levels), initNoiseSigma: 1, steps: finiteSteps(className, steps) };
 }
 
-function sigmaOf({ signal, noise }: NoiseLevel): number {
-  return noise / signal;
+/** σ = √((1 − ᾱ)/ᾱ) of each ᾱ. */
+export function sigmasOfAlphas(alphas: readonly number[]): Float32Array {
+  return Float32Array.from(alphas, (alpha) => {
+    const { signal, noise } = levelOfAlpha(alpha);
+    return noise / signal;
+  });
 }

@@ -3,12 +3,13 @@
  * scheduling_euler_ancestral_discrete.py; k-diffusion's `sample_euler_ancestral`.
  */
 import type { ConfigReader } from './config-reader.js';
-import { initialSigma, standardDeviation } from './euler-discrete.js';
 import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
 import { interpolate, spacedTimesteps, trainingSigmas } from './noise-schedule.js';
 import { convertAtSigma } from './prediction.js';
 import { readSamplerConfig, requireSteps, type SamplerConfig } from './sampler-config.js';
 import type { Schedule, Scheduler } from './scheduler.js';
+import { ancestralLevels } from './second-order.js';
+import { initialSigma, standardDeviation } from './sigma-levels.js';
 
 const className = 'EulerAncestralDiscreteScheduler';
 
@@ -26,8 +27,7 @@ function ancestralSchedule(config: SamplerConfig, training: Float32Array, count:
   const sigmas = Float32Array.from([...Array.from(timesteps, (timestep) => interpolate(training, timestep)), 0]);
   const steps = Array.from(timesteps, (_, index): LinearStep => {
     const [sigma = 0, next = 0] = sigmas.subarray(index);
-    const up = Math.sqrt((next ** 2 * (sigma ** 2 - next ** 2)) / sigma ** 2);
-    const down = Math.sqrt(next ** 2 - up ** 2);
+    const { up, down } = ancestralLevels(sigma, next);
     const kept = down / sigma;
     return {
       inputScale: 1 / standardDeviation(sigma),

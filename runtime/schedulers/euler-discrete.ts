@@ -4,15 +4,15 @@
  */
 import type { ConfigReader } from './config-reader.js';
 import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { exponentialSigmas, interpolate, karrasSigmas, spacedTimesteps, timestepOfSigma, trainingSigmas } from './noise-schedule.js';
+import { trainingSigmas } from './noise-schedule.js';
 import { convertAtSigma } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing, requireSteps, type SamplerConfig, type SigmaSpacing } from './sampler-config.js';
+import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
 import type { Schedule, Scheduler } from './scheduler.js';
+import { initialSigma, sigmaLevels, standardDeviation, type SigmaConfig } from './sigma-levels.js';
 
 export const finalSigmas = ['zero', 'sigma_min'] as const;
 
-interface EulerDiscreteConfig extends SamplerConfig {
-  readonly sigmaSpacing: SigmaSpacing | undefined;
+interface EulerDiscreteConfig extends SigmaConfig {
   readonly finalSigmasType: (typeof finalSigmas)[number];
 }
 
@@ -34,15 +34,7 @@ export function openEulerDiscrete(reader: ConfigReader): Scheduler {
 }
 
 function eulerSchedule(config: EulerDiscreteConfig, training: Float32Array, count: number): Schedule {
-  requireSteps(count, config.numTrainTimesteps);
-  const spaced = spacedTimesteps(config.timestepSpacing, count, config.numTrainTimesteps, config.stepsOffset);
-  let levels: Float64Array = Float64Array.from(spaced, (timestep) => interpolate(training, timestep));
-  let timesteps = spaced;
-  if (config.sigmaSpacing !== undefined) {
-    const spread = config.sigmaSpacing === 'karras' ? karrasSigmas : exponentialSigmas;
-    levels = spread(levels.at(-1) ?? 0, levels[0] ?? 0, count);
-    timesteps = Float32Array.from(levels, (sigma) => timestepOfSigma(sigma, training));
-  }
+  const { timesteps, levels } = sigmaLevels(config, training, count);
   const last = config.finalSigmasType === 'sigma_min' ? (training[0] ?? 0) : 0;
   const sigmas = Float32Array.from([...levels, last]);
   const steps = Array.from(timesteps, (_, index): LinearStep => {
@@ -57,16 +49,4 @@ function eulerSchedule(config: EulerDiscreteConfig, training: Float32Array, coun
   });
   const initNoiseSigma = initialSigma(sigmas, config);
   return { timesteps, sigmas, initNoiseSigma, steps: finiteSteps(className, steps) };
-}
-
-/** Standard deviation of the first sample: diffusers leaves the image's own out where the first timestep is the last trained one. */
-export function initialSigma(sigmas: Float32Array, { timestepSpacing }: SamplerConfig): number {
-  const largest = sigmas.reduce((a, b) => Math.max(a, b), 0);
-  return timestepSpacing === 'leading' ? standardDeviation(largest) : largest;
-}
-
-/** √(σ² + 1): the standard deviation of a sample at noise level σ, float32 after each operation. */
-export function standardDeviation(sigma: number): number {
-  const round = Math.fround;
-  return round(Math.sqrt(round(round(sigma * sigma) + 1)));
 }

@@ -16,9 +16,9 @@
  * Step i, in this order, each result rounded to float32 once:
  *
  * 1. The UNet's input is `inputScale` · x. Its output, after guidance, is e.
- * 2. m0 = `converted.sample` · x + `converted.output` · e: the image the model sees behind x.
- * 3. anchor' = `anchor.sample` · x + `anchor.anchor` · anchor + Σ `anchor.converted[k]` · mk. It is x itself in every sampler but UniPC,
- *    whose corrector replaces x by a better estimate now that e is known.
+ * 2. m0 = `converted.sample` · x + `converted.output` · e: the image the model sees behind x, or in some samplers the noise.
+ * 3. anchor' = `anchor.sample` · x + `anchor.anchor` · anchor + Σ `anchor.converted[k]` · mk. It is x itself in most samplers; UniPC's
+ *    corrector replaces x by a better estimate now that e is known, and samplers with several calls to a step set out from the first's x again.
  * 4. x' = `next.anchor` · anchor' + Σ `next.converted[k]` · mk + `next.noise` · z. Where `next.noise` is not 0, z is drawn from the image's
  *    generator, whole and on the host, in the order of steps; where it is 0 nothing is drawn.
  * 5. history = [m0, m1, m2], anchor = anchor', sample = x'.
@@ -38,6 +38,9 @@ export interface LinearStep {
 
 /** anchor' = x. */
 export const sampleAsAnchor: LinearStep['anchor'] = { sample: 1, anchor: 0, converted: [0, 0, 0, 0] };
+
+/** anchor' = anchor: the step sets out from where the last one did. */
+export const keptAnchor: LinearStep['anchor'] = { sample: 0, anchor: 1, converted: [0, 0, 0, 0] };
 
 /** How many converted outputs of earlier steps a schedule reads: 0 to 3. */
 export function historyLength(steps: readonly LinearStep[]): number {

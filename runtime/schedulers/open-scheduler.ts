@@ -4,11 +4,17 @@ import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { ConfigReader, snakeCase } from './config-reader.js';
 import { openDdim } from './ddim.js';
+import { openDdpm } from './ddpm.js';
+import { openDeisMultistep } from './deis-multistep.js';
 import { openDpmSolverMultistep } from './dpm-solver-multistep.js';
+import { openDpmSolverSinglestep } from './dpm-solver-singlestep.js';
 import { openEulerAncestralDiscrete } from './euler-ancestral-discrete.js';
 import { openEulerDiscrete } from './euler-discrete.js';
 import { openLcm } from './lcm.js';
+import { openLmsDiscrete } from './lms-discrete.js';
+import { openPndm } from './pndm.js';
 import type { Scheduler } from './scheduler.js';
+import { openHeunDiscrete, openKdpm2AncestralDiscrete, openKdpm2Discrete } from './second-order.js';
 import { openUniPcMultistep } from './unipc-multistep.js';
 
 /** One row per supported class. */
@@ -19,6 +25,14 @@ const schedulers: Readonly<Record<string, (reader: ConfigReader) => Scheduler>> 
   DPMSolverMultistepScheduler: openDpmSolverMultistep,
   UniPCMultistepScheduler: openUniPcMultistep,
   LCMScheduler: openLcm,
+  DDPMScheduler: openDdpm,
+  DEISMultistepScheduler: openDeisMultistep,
+  DPMSolverSinglestepScheduler: openDpmSolverSinglestep,
+  HeunDiscreteScheduler: openHeunDiscrete,
+  KDPM2DiscreteScheduler: openKdpm2Discrete,
+  KDPM2AncestralDiscreteScheduler: openKdpm2AncestralDiscrete,
+  LMSDiscreteScheduler: openLmsDiscrete,
+  PNDMScheduler: openPndm,
 };
 export const supportedSchedulers: readonly string[] = Object.keys(schedulers);
 

@@ -32,6 +32,18 @@ export function convertAtLevel(type: PredictionType, { signal, noise }: NoiseLev
   }
 }
 
+/** The noise in x instead of the image, (x − image) / σ: the derivative of x by σ. */
+export function convertToNoiseAtSigma(type: PredictionType, sigma: number): LinearStep['converted'] {
+  const image = convertAtSigma(type, sigma);
+  return { sample: (1 - image.sample) / sigma, output: -image.output / sigma };
+}
+
+/** The same for x = signal·image + noise·z: z. */
+export function convertToNoiseAtLevel(type: PredictionType, level: NoiseLevel): LinearStep['converted'] {
+  const image = convertAtLevel(type, level);
+  return { sample: (1 - level.signal * image.sample) / level.noise, output: (-level.signal * image.output) / level.noise };
+}
+
 /** √ᾱ and √(1 − ᾱ). */
 export interface NoiseLevel {
   readonly signal: number;

@@ -10,9 +10,13 @@ export interface SamplerConfig extends NoiseScheduleConfig {
   readonly stepsOffset: number;
 }
 
-/** What absent fields mean, by class. */
+/** What absent fields mean, by class, and which fields a class does not have. */
 interface Standards {
   readonly timestepSpacing: TimestepSpacing;
+  /** Whether the class has `rescale_betas_zero_snr`. */
+  readonly zeroSnr?: boolean;
+  /** Whether it has `timestep_spacing` and `steps_offset`. */
+  readonly spacing?: boolean;
   readonly predictionTypes?: readonly PredictionType[];
   readonly betas?: Pick<NoiseScheduleConfig, 'betaStart' | 'betaEnd' | 'betaSchedule'>;
 }
@@ -20,17 +24,18 @@ interface Standards {
 const linearBetas = { betaStart: 0.0001, betaEnd: 0.02, betaSchedule: 'linear' } as const;
 
 export function readSamplerConfig(reader: ConfigReader, standards: Standards): SamplerConfig {
-  const { betaStart, betaEnd, betaSchedule } = standards.betas ?? linearBetas;
+  const { betas = linearBetas, zeroSnr = true, spacing = true, timestepSpacing } = standards;
+  const { betaStart, betaEnd, betaSchedule } = betas;
   reader.absent('trained_betas');
   return {
     numTrainTimesteps: reader.integer('num_train_timesteps', { least: 2, most: 100_000 }, 1000),
     betaStart: reader.fraction('beta_start', betaStart),
     betaEnd: reader.fraction('beta_end', betaEnd),
     betaSchedule: reader.oneOf('beta_schedule', betaSchedules, betaSchedule),
-    rescaleBetasZeroSnr: reader.boolean('rescale_betas_zero_snr', false),
+    rescaleBetasZeroSnr: zeroSnr && reader.boolean('rescale_betas_zero_snr', false),
     predictionType: reader.oneOf('prediction_type', standards.predictionTypes ?? predictionTypes, 'epsilon'),
-    timestepSpacing: reader.oneOf('timestep_spacing', timestepSpacings, standards.timestepSpacing),
-    stepsOffset: reader.integer('steps_offset', { least: 0, most: 1000 }, 0),
+    timestepSpacing: spacing ? reader.oneOf('timestep_spacing', timestepSpacings, timestepSpacing) : timestepSpacing,
+    stepsOffset: spacing ? reader.integer('steps_offset', { least: 0, most: 1000 }, 0) : 0,
   };
 }
 

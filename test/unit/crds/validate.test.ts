@@ -116,7 +116,7 @@ test('a problem carries the value found and its place in the text', () => {
 });
 
 test('long values are cut in messages', () => {
-  const [problem] = refused(jobWith({ scheduler: 'x'.repeat(10_000) }));
+  const [problem] = refused(jobWith({ backend: 'x'.repeat(10_000) }));
   assert.ok(problem);
   assert.ok(problem.message.length < 200, problem.message);
 });

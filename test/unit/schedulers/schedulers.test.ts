@@ -122,7 +122,17 @@ test('an impossible number of steps is refused', () => {
 });
 
 test('Karras and exponential noise levels at once are refused', () => {
-  for (const _class_name of ['EulerDiscreteScheduler', 'DPMSolverMultistepScheduler', 'UniPCMultistepScheduler']) {
+  for (const _class_name of [
+    'EulerDiscreteScheduler',
+    'DPMSolverMultistepScheduler',
+    'UniPCMultistepScheduler',
+    'DEISMultistepScheduler',
+    'DPMSolverSinglestepScheduler',
+    'HeunDiscreteScheduler',
+    'KDPM2DiscreteScheduler',
+    'KDPM2AncestralDiscreteScheduler',
+    'LMSDiscreteScheduler',
+  ]) {
     const both = { ...sdxl, _class_name, use_karras_sigmas: true, use_exponential_sigmas: true };
     assert.throws(() => createScheduler('f', both), failure('MODEL_UNSUPPORTED', /use_exponential_sigmas is true; supported: false/));
   }
@@ -170,6 +180,19 @@ const refusedOthers: [className: string, field: string, value: unknown, message:
   ['UniPCMultistepScheduler', 'disable_corrector', [0, -1], /supported: a list of step numbers/],
   ['UniPCMultistepScheduler', 'disable_corrector', 0, /supported: a list of step numbers/],
   ['UniPCMultistepScheduler', 'thresholding', true, /supported: false/],
+  ['DDPMScheduler', 'clip_sample', undefined, /clip_sample is "absent, which means true"; supported: false/],
+  ['DDPMScheduler', 'variance_type', 'learned_range', /supported: "fixed_small" or "fixed_small_log" or "fixed_large"/],
+  ['DDPMScheduler', 'thresholding', true, /supported: false/],
+  ['DEISMultistepScheduler', 'algorithm_type', 'sde', /supported: "deis" or/],
+  ['DEISMultistepScheduler', 'solver_order', 4, /an integer from 1 to 3/],
+  ['DPMSolverSinglestepScheduler', 'algorithm_type', 'dpmsolver', /supported: "dpmsolver\+\+" or "sde-dpmsolver\+\+"/],
+  ['DPMSolverSinglestepScheduler', 'lambda_min_clipped', -5.1, /lambda_min_clipped is -5\.1; supported: -Infinity/],
+  ['HeunDiscreteScheduler', 'clip_sample', true, /clip_sample is true; supported: false/],
+  ['KDPM2DiscreteScheduler', 'prediction_type', 'sample', /supported: "epsilon" or "v_prediction"$/],
+  ['KDPM2AncestralDiscreteScheduler', 'prediction_type', 'sample', /supported: "epsilon" or "v_prediction"$/],
+  ['LMSDiscreteScheduler', 'use_beta_sigmas', true, /supported: false/],
+  ['PNDMScheduler', 'skip_prk_steps', undefined, /skip_prk_steps is "absent, which means false"; supported: true/],
+  ['PNDMScheduler', 'skip_prk_steps', false, /skip_prk_steps is false; supported: true/],
   ['LCMScheduler', 'clip_sample', true, /clip_sample is true; supported: false/],
   ['LCMScheduler', 'timestep_scaling', 0, /supported: a positive number/],
   ['LCMScheduler', 'original_inference_steps', 1001, /an integer from 1 to 1000/],
@@ -177,7 +200,8 @@ const refusedOthers: [className: string, field: string, value: unknown, message:
 const rows = [...refused.map((row) => [sdxl._class_name, ...row] as const), ...refusedOthers];
 for (const [className, field, value, message] of rows) {
   test(`refused: ${className} ${field} ${JSON.stringify(value)}`, () => {
-    const fields = { ...sdxl, ...(field === 'clip_sample' ? {} : { clip_sample: false }), _class_name: className, [field]: value };
+    const settled = { clip_sample: false, skip_prk_steps: true };
+    const fields = { ...sdxl, ...settled, _class_name: className, [field]: value };
     assert.throws(
       () => createScheduler('dir/scheduler_config.json', fields),
       (error: unknown) => {
@@ -191,16 +215,13 @@ for (const [className, field, value, message] of rows) {
 }
 
 test('other classes are refused with the list of those supported', () => {
-  for (const document of [{ _class_name: 'PNDMScheduler' }, { _class_name: 'toString' }, {}, null, 7]) {
+  for (const document of [{ _class_name: 'TCDScheduler' }, { _class_name: 'toString' }, {}, null, 7]) {
     assert.throws(
       () => createScheduler('f', document),
       failure('MODEL_UNSUPPORTED', new RegExp(`_class_name is .*; supported: ${supportedSchedulers.join(', ')}`)),
     );
   }
-  assert.throws(
-    () => createScheduler('f', sdxl, { className: 'HeunDiscreteScheduler' }),
-    failure('MODEL_UNSUPPORTED', /"HeunDiscreteScheduler"/),
-  );
+  assert.throws(() => createScheduler('f', sdxl, { className: 'TCDScheduler' }), failure('MODEL_UNSUPPORTED', /"TCDScheduler"/));
   assert.deepEqual(supportedSchedulers, [
     'EulerDiscreteScheduler',
     'EulerAncestralDiscreteScheduler',
@@ -208,6 +229,14 @@ test('other classes are refused with the list of those supported', () => {
     'DPMSolverMultistepScheduler',
     'UniPCMultistepScheduler',
     'LCMScheduler',
+    'DDPMScheduler',
+    'DEISMultistepScheduler',
+    'DPMSolverSinglestepScheduler',
+    'HeunDiscreteScheduler',
+    'KDPM2DiscreteScheduler',
+    'KDPM2AncestralDiscreteScheduler',
+    'LMSDiscreteScheduler',
+    'PNDMScheduler',
   ]);
 });
 
@@ -301,6 +330,9 @@ test('how much history each sampler reads', () => {
   assert.equal(read('DPMSolverMultistepScheduler', { solver_order: 3 }), 2);
   assert.equal(read('UniPCMultistepScheduler'), 2);
   assert.equal(read('UniPCMultistepScheduler', { solver_order: 3 }), 3);
+  assert.equal(read('HeunDiscreteScheduler'), 1);
+  assert.equal(read('KDPM2DiscreteScheduler'), 0);
+  assert.equal(read('LMSDiscreteScheduler'), 3);
 });
 
 test('a missing or damaged file is named', async () => {
