@@ -41,18 +41,28 @@ export function storageCredentials(place: { readonly credentialsSecret?: { reado
 
 /** Of the ranks: their place in the gang. The pod's place is its completion index. */
 export function gangEnvironment(job: StoredJob, attempt: number): Variable[] {
-  const field = (fieldPath: string): Readonly<Record<string, object>> => ({ fieldRef: { fieldPath } });
   return [
     { name: 'NODE_RANK', valueFrom: field(`metadata.labels['${completionIndexLabel}']`) },
     { name: 'LOCAL_WORLD_SIZE', value: String(ranksPerPod(job.spec)) },
     { name: 'WORLD_SIZE', value: String(rankCount(job.spec)) },
-    { name: 'MASTER_ADDR', value: podHost(job, attempt, 0) },
+    ...meetingPlace(job, attempt),
     { name: 'MASTER_PORT', value: String(rendezvousPort) },
-    { name: 'SDXL_LISTEN_ADDR', valueFrom: field('status.podIP') },
     { name: 'SDXL_JOB_TOKEN_FILE', value: `${paths.job}/token` },
-    // Ranks of one pod meet on its loopback interface.
-    ...(podCount(job.spec) > 1 ? [{ name: 'SDXL_TLS_DIR', value: paths.job }] : []),
     { name: 'SDXL_METRICS_PORT', value: String(metricsPort) },
     { name: 'SDXL_METRICS_HOST', valueFrom: field('status.podIP') },
   ];
+}
+
+/** Ranks of one pod meet on its loopback interface, which nobody else reaches. */
+function meetingPlace(job: StoredJob, attempt: number): Variable[] {
+  if (podCount(job.spec) === 1) return ['MASTER_ADDR', 'SDXL_LISTEN_ADDR'].map((name) => ({ name, value: '127.0.0.1' }));
+  return [
+    { name: 'MASTER_ADDR', value: podHost(job, attempt, 0) },
+    { name: 'SDXL_LISTEN_ADDR', valueFrom: field('status.podIP') },
+    { name: 'SDXL_TLS_DIR', value: paths.job },
+  ];
+}
+
+function field(fieldPath: string): Readonly<Record<string, object>> {
+  return { fieldRef: { fieldPath } };
 }

@@ -12,7 +12,7 @@ import { jobWith } from '../unit/crds/invalid-jobs.js';
 
 /** Ranks of a first attempt that take their time to end; those of the second have written their images at once. */
 const ranks = `test "$1" = build && exit 0
-case "$MASTER_ADDR" in
+case "$HOSTNAME" in
   slow-1-*) trap 'sleep 6; exit 143' TERM; while :; do sleep 0.1; done ;;
   *) sleep 0.2 ;;
 esac`;
