@@ -1,6 +1,7 @@
 /** How pods end, and which of them is to blame when a gang does. The rule is the launcher's: what happened to a pod by itself comes before what it suffered from others. */
 import { buildContainer, fetchContainer, rankContainer, timestamp, type JobFailure } from '../api/index.js';
 import { holds, type ContainerState, type GangJob, type GangPod } from './observed.js';
+import { isCount, parseObject } from './words.js';
 
 /** What the launcher writes to the termination log (docs/cli.md). */
 export interface LastWords {
@@ -24,6 +25,7 @@ const consequences = ['PEER_LOST', 'PEER_ABORTED', 'COLLECTIVE_TIMEOUT', 'RENDEZ
 /** The same input gives the same end: docs/cli.md. */
 const finalExitCodes = [2, 3, 4];
 const terminated = 143;
+const isCode = /^[A-Z][A-Z0-9_]{0,63}$/u;
 
 /** A pod deleted so long ago, its grace period included, that nobody will say how it ended: its node is lost. */
 export const lostPodMs = 15_000;
@@ -184,19 +186,9 @@ function byWeightAndTime(a: PodFailure, b: PodFailure): number {
 function parseLastWords(message: string): LastWords | undefined {
   const words = parseObject(message);
   const { code, exitCode, retriable, rank, message: said } = words ?? {};
-  if (typeof code !== 'string' || typeof exitCode !== 'number' || typeof retriable !== 'boolean' || typeof said !== 'string')
-    return undefined;
-  return { code, exitCode, retriable, message: said, ...(typeof rank === 'number' ? { rank } : {}) };
-}
-
-/** The object a termination message holds, if it is one. */
-export function parseObject(message: string): Readonly<Record<string, unknown>> | undefined {
-  if (!message.startsWith('{')) return undefined;
-  try {
-    return JSON.parse(message) as Readonly<Record<string, unknown>>;
-  } catch {
-    return undefined; // Cut by the kubelet, or not ours.
-  }
+  if (typeof code !== 'string' || !isCode.test(code) || typeof exitCode !== 'number') return undefined;
+  if (typeof retriable !== 'boolean' || typeof said !== 'string') return undefined;
+  return { code, exitCode, retriable, message: said, ...(isCount(rank) ? { rank } : {}) };
 }
 
 /** `MODEL_NOT_FOUND` and `TerminationByKubelet` as reasons of conditions. */

@@ -9,6 +9,7 @@ import { stallLimitMs } from './outcome.js';
 import { describeError, type Log } from './log.js';
 import { holds, type GangPod } from './observed.js';
 import { latencies } from './summary.js';
+import { isCount, isRatio } from './words.js';
 
 export interface ProgressParts {
   readonly client: ApiClient;
@@ -36,6 +37,7 @@ const asksAtOnce = 16;
 /** So many in a row are no chance. */
 const unheardAsks = 3;
 const maxAnswerBytes = 1 << 20;
+const maxPhaseLength = 32;
 
 export class ProgressWatch {
   readonly #parts: ProgressParts;
@@ -153,12 +155,12 @@ function parseRunStatus(text: string): RunStatus {
   const steps = Array.isArray(ranks)
     ? ranks.map((rank: { readonly phase?: unknown; readonly step?: unknown }) => [rank.phase, rank.step])
     : [];
-  const step = Math.max(0, ...steps.flatMap(([, count]) => (typeof count === 'number' ? [count] : [])));
+  const step = Math.max(0, ...steps.flatMap(([, count]) => (isCount(count) ? [count] : [])));
   return {
     progress: {
-      ...(typeof progressRatio === 'number' ? { done: `${String(Math.floor(progressRatio * 100))}%` } : {}),
-      ...(typeof phase === 'string' ? { phase } : {}),
-      ...(typeof imagesDone === 'number' ? { imagesDone } : {}),
+      ...(isRatio(progressRatio) ? { done: `${String(Math.floor(progressRatio * 100))}%` } : {}),
+      ...(typeof phase === 'string' ? { phase: phase.slice(0, maxPhaseLength) } : {}),
+      ...(isCount(imagesDone) ? { imagesDone } : {}),
       step,
       ...latencies(p50, p95),
     },

@@ -1,7 +1,7 @@
 /** What a gang that succeeded says of itself in rank 0's termination message (docs/cli.md): short jobs are over before anybody asks. */
 import { rankContainer, type JobProgress } from '../api/index.js';
 import type { GangPod } from './observed.js';
-import { parseObject } from './pod-end.js';
+import { isDuration, parseObject } from './words.js';
 
 export interface RunSummary {
   readonly progress: Pick<JobProgress, 'latencyP50' | 'latencyP95'>;
@@ -16,14 +16,14 @@ export function summaryOf(pod: GangPod | undefined): RunSummary | undefined {
   const { p50, p95 } = latencySeconds as { readonly p50?: unknown; readonly p95?: unknown };
   return {
     progress: latencies(p50, p95),
-    latencies: Array.isArray(samples) ? samples.filter((sample): sample is number => typeof sample === 'number') : [],
+    latencies: Array.isArray(samples) ? samples.filter(isDuration) : [],
   };
 }
 
 /** As the status shows them. */
 export function latencies(p50: unknown, p95: unknown): Pick<JobProgress, 'latencyP50' | 'latencyP95'> {
   return {
-    ...(typeof p50 === 'number' ? { latencyP50: `${p50.toFixed(3)}s` } : {}),
-    ...(typeof p95 === 'number' ? { latencyP95: `${p95.toFixed(3)}s` } : {}),
+    ...(isDuration(p50) ? { latencyP50: `${p50.toFixed(3)}s` } : {}),
+    ...(isDuration(p95) ? { latencyP95: `${p95.toFixed(3)}s` } : {}),
   };
 }

@@ -167,6 +167,17 @@ suite('jobs', { skip, concurrency: 6 }, () => {
     assert.equal((await jobs.pods('final', 1)).length, 1);
   });
 
+  test('ranks of another image say what no status can hold', async () => {
+    const failure = { code: 'X'.repeat(200), exitCode: 75, retriable: true, rank: 0.5, message: 'no' };
+    await jobs.create('babbling', behaving({ EXIT_CODE: 75, LAST_WORDS: JSON.stringify(failure) }, { failurePolicy: { maxRestarts: 0 } }));
+    const { lastFailure, ...status } = await jobs.ended('babbling');
+    assert.deepEqual([lastFailure?.code, conditionOf(status, 'Failed')?.reason], ['ContainerExited', 'RestartsExhausted']);
+    const summary = { latencySeconds: { p50: 1e300, p95: 1.5 }, samples: [-1, 1e308, 1.5] };
+    await jobs.create('boasting', behaving({ LAST_WORDS: JSON.stringify(summary) }));
+    const { progress } = await jobs.completed('boasting');
+    assert.deepEqual([progress?.latencyP50, progress?.latencyP95], [undefined, '1.500s']);
+  });
+
   test('jobs are deleted when their time after the end is over, pods with cleanPodPolicy All at once', async () => {
     await jobs.create('brief', behaving({}, { ttlSecondsAfterFinished: 3 }));
     await jobs.create('clean', behaving({}, { cleanPodPolicy: 'All' }));
