@@ -97,6 +97,8 @@ function fetchContainers(job: StoredJob, mounts: readonly Mount[], settings: Set
       imagePullPolicy: pods.imagePullPolicy,
       args: ['fetch', ...source.args, '--output', output],
       env: [...commonEnvironment(job), ...source.env],
+      // It needs no device, but a quota may want limits of every container.
+      ...given({ resources: pods.resources }),
       volumeMounts: mounts.filter(({ name }) => name === 'cache' || name === 'temporary'),
       securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
     },

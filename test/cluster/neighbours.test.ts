@@ -166,6 +166,26 @@ suite('among others', { skip, concurrency: 6 }, () => {
     }
   });
 
+  test('a quota that wants limits of every container, and a model that is fetched', async () => {
+    await using namespace = await cluster().namespace();
+    const core = cluster().api(CoreV1Api);
+    const its = within(namespace.name);
+    const spec = { hard: { 'requests.cpu': '100', 'limits.memory': '100Gi' } };
+    await core.createNamespacedResourceQuota({ namespace: namespace.name, body: { metadata: { name: 'limited' }, spec } });
+    await core.createNamespacedPersistentVolumeClaim({
+      namespace: namespace.name,
+      body: { metadata: { name: 'models' }, spec: claimSpec },
+    });
+    await addVolume(cluster(), client, 'models', { namespace: namespace.name, name: 'models' });
+    const resources = { requests: { cpu: '1' }, limits: { memory: '1Gi' } };
+    await its.create('limited', {
+      model: { huggingFace: { repo: 'somebody/sdxl' } },
+      cache: { claim: { name: 'models' } },
+      pods: { resources },
+    });
+    assert.deepEqual(counted(await its.completed('limited')), once);
+  });
+
   test('a quota that the job’s own objects have used up does not refuse them once more', async () => {
     await using namespace = await cluster().namespace();
     const core = cluster().api(CoreV1Api);

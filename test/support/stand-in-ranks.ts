@@ -1,6 +1,6 @@
 /**
  * Stands for the runtime where only the operator is of interest: a process that is ready, runs and ends as its environment says, at once and without
- * a tensor. With MUTE=yes it says nothing of its progress. It also ends, as if its time were over, when a test tells it to by SIGUSR2. `build` is the init container.
+ * a tensor. With MUTE=yes it says nothing of its progress. It also ends, as if its time were over, when a test tells it to by SIGUSR2. `build` and `fetch` are init containers.
  */
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ process.on('SIGTERM', () => process.exit(143));
 const told = once(process, 'SIGUSR2');
 const { SDXL_METRICS_HOST: host, SDXL_METRICS_PORT: port, LAST_WORDS: lastWords } = process.env;
 
-if (process.argv[2] === 'build') {
+if (process.argv[2] !== 'run') {
   await delay(seconds('BUILD_SECONDS', 0) * 1000);
 } else {
   let step = 0;

@@ -159,6 +159,16 @@ test('ranks know their place by their index', () => {
   assert.equal(value('MASTER_ADDR'), 'flowers-rabbit-1-0.flowers-rabbit-1.default.svc');
 });
 
+test('ranks of one pod meet on its loopback interface', () => {
+  const [{ env }] = podOf({ parallelism: { patchDegree: 2 } }).containers;
+  for (const name of ['MASTER_ADDR', 'SDXL_LISTEN_ADDR']) {
+    assert.deepEqual(
+      env.filter((variable) => variable.name === name),
+      [{ name, value: '127.0.0.1' }],
+    );
+  }
+});
+
 test('devices are asked for once for each rank, and are required', () => {
   const pod = podOf({
     parallelism: { patchDegree: 8, ranksPerPod: 4 },
@@ -231,6 +241,22 @@ test('a model from the Hugging Face Hub is fetched before engines are built, wit
   const fetching = initContainers[0];
   assert.deepEqual(fetching?.env.find(({ name }) => name === 'HF_TOKEN')?.valueFrom, { secretKeyRef: { name: 'hub', key: 'token' } });
   assert.deepEqual(fetching.args.slice(0, 5), ['fetch', '--repo', 'a/b', '--revision', 'main']);
+});
+
+test('every container has the limits that a quota may want, and devices are for those that compute', () => {
+  const resources = { limits: { memory: '8Gi' }, requests: { cpu: '2' } };
+  const { initContainers, containers } = podOf({
+    model: { huggingFace: { repo: 'a/b' } },
+    cache: { claim: { name: 'cache' } },
+    accelerator: { resourceName: 'nvidia.com/gpu' },
+    pods: { resources },
+  });
+  const gpu = { 'nvidia.com/gpu': '1' };
+  const computing = { limits: { ...resources.limits, ...gpu }, requests: { ...resources.requests, ...gpu } };
+  assert.deepEqual(
+    [...initContainers, ...containers].map((container) => container.resources),
+    [resources, computing, computing],
+  );
 });
 
 const keys = (container: Container | undefined): readonly unknown[] =>
