@@ -1,6 +1,6 @@
 /** The operator's metrics (docs/operator.md). What concerns one job is read from the cache at each scrape and gone with the object. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { isFinished, podCount, rankCount, type StoredJob } from '../api/index.js';
+import { conditionOf, isFinished, isTrue, podCount, rankCount, type StoredJob } from '../api/index.js';
 import type { CallFacts } from '../kube/index.js';
 import type { Fact } from './step.js';
 
@@ -144,6 +144,16 @@ export class OperatorMetrics {
       ['namespace', 'job', 'type'],
       each((made, { status }, labels) => {
         for (const { type, status: state } of status.conditions ?? []) made.set({ ...labels, type }, state === 'True' ? 1 : 0);
+      }),
+    );
+    gauge(
+      'sdxl_job_waiting',
+      'A job that is neither suspended nor finished and whose gang does not run, by what it waits for',
+      ['namespace', 'job', 'reason'],
+      each((made, { status }, labels) => {
+        const ready = conditionOf(status, 'GangReady');
+        if (ready?.status === 'False' && !isFinished(status) && !isTrue(status, 'Suspended'))
+          made.set({ ...labels, reason: ready.reason }, 1);
       }),
     );
     gauge(
