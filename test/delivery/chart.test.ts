@@ -1,10 +1,11 @@
 /** The Helm chart, rendered by helm itself. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { suite, test } from 'node:test';
 import { parse } from 'yaml';
 import { at, only, parseObjects, titles, type KubernetesObject } from '../support/manifests.js';
 import { restrictedViolations } from '../support/pod-security.js';
+import { Workspace } from '../support/sdxl.js';
 import { runTool, skipWithout, tryTool } from '../support/tools.js';
 
 const chart = 'charts/sdxl-operator';
@@ -216,6 +217,24 @@ suite('the chart', { skip: skipWithout('helm') }, () => {
     assert.deepEqual(restrictedViolations(pod), []);
   });
 
+  test('a platform’s chart may hold it, and leave it out', async () => {
+    await using workspace = await Workspace.open();
+    const { version } = parse(await readFile(`${chart}/Chart.yaml`, 'utf8')) as { readonly version: string };
+    const dependency = { name: 'sdxl-operator', version, condition: 'sdxl-operator.enabled' };
+    await writeFile(
+      workspace.file('Chart.yaml'),
+      JSON.stringify({ apiVersion: 'v2', name: 'platform', version: '1.0.0', dependencies: [dependency] }),
+    );
+    await cp(chart, workspace.file('charts/sdxl-operator'), { recursive: true });
+    const rendered = async (...values: readonly string[]): Promise<readonly string[]> => {
+      const set = values.flatMap((value) => ['--set', value]);
+      return titles(parseObjects(await runTool('helm', ['template', 'platform', workspace.path, '--kube-version', '1.34.0', ...set])));
+    };
+    const shown = await rendered('global.region=eu', 'sdxl-operator.enabled=true', 'sdxl-operator.replicas=3');
+    assert.ok(shown.includes('Deployment default/platform-sdxl-operator'), shown.join('\n'));
+    assert.deepEqual(await rendered('sdxl-operator.enabled=false'), []);
+  });
+
   test('names stay within 63 characters', async () => {
     const long = 'a'.repeat(53);
     const output = await runTool('helm', ['template', long, chart, '--kube-version', '1.34.0']);
@@ -244,12 +263,15 @@ function args(objects: readonly KubernetesObject[]): readonly string[] {
   return at(only(objects, 'Deployment'), 'spec', 'template', 'spec', 'containers', 0, 'args') as readonly string[];
 }
 
+/** Known to the schema alone. */
+const ofParents = ['global', 'enabled'];
+
 /** Values that the schema does not describe, and the schema's that have no default; free-form maps are left alone. */
 function missing(value: unknown, schema: unknown, path: string): readonly string[] {
   const properties = at(schema, 'properties');
   if (typeof properties !== 'object' || properties === null) return [];
   const inValues = Object.keys(value as object);
-  const inSchema = Object.keys(properties).filter((name) => name !== 'global');
+  const inSchema = Object.keys(properties).filter((name) => path !== '' || !ofParents.includes(name));
   return [
     ...inValues.filter((name) => !inSchema.includes(name)).map((name) => `${path}${name}: not in the schema`),
     ...inSchema.filter((name) => !inValues.includes(name)).map((name) => `${path}${name}: not in values.yaml`),
