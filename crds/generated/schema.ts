@@ -511,7 +511,7 @@ export const sdxlJobSchema: StructuralSchema = {
           type: 'array',
           maxItems: 1000,
           description:
-            'Several prompts, numImages images of each: image i is of prompt i / numImages, rounded down. What a prompt does not say is as in the job. A job is an object of the cluster, which holds 1.5 MB at most. Left out, there is the one prompt.',
+            'Several prompts, numImages images of each: image i is of prompt i / numImages, rounded down. What a prompt does not say is as in the job. In a cluster ranks find the job in a ConfigMap, which holds 1 MiB at most. Left out, there is the one prompt.',
           items: {
             type: 'object',
             required: ['prompt'],
@@ -1458,11 +1458,15 @@ export const sdxlJobSchema: StructuralSchema = {
               type: 'object',
               maxProperties: 16,
               description:
-                "Further labels of the pods. Those of `sdxl.io/`, `batch.kubernetes.io/` and `app.kubernetes.io/` are the operator's. Left out, none.",
+                "Further labels of the pods. Those of `sdxl.io/`, `batch.kubernetes.io/` and `app.kubernetes.io/` are the operator's, `job-name` and `controller-uid` Kubernetes'. Left out, none.",
               'x-kubernetes-validations': [
                 {
                   rule: "self.all(key, !key.startsWith('sdxl.io/') && !key.startsWith('batch.kubernetes.io/') && !key.startsWith('app.kubernetes.io/'))",
                   message: 'labels of sdxl.io/, batch.kubernetes.io/ and app.kubernetes.io/ are set by the operator, choose other keys',
+                },
+                {
+                  rule: "self.all(key, !(key in ['job-name', 'controller-uid']))",
+                  message: 'job-name and controller-uid are set by Kubernetes, choose other keys',
                 },
                 {
                   rule: "self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",

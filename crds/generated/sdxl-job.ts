@@ -52,7 +52,7 @@ export interface SdxlJobSpec {
   readonly model: SdxlJobSpecModel;
   /** What the images show, whatever the model makes of no words where it is empty. Given to both text encoders. Left out, prompts says it; exactly one of the two is given. */
   readonly prompt?: string;
-  /** Several prompts, numImages images of each: image i is of prompt i / numImages, rounded down. What a prompt does not say is as in the job. A job is an object of the cluster, which holds 1.5 MB at most. Left out, there is the one prompt. */
+  /** Several prompts, numImages images of each: image i is of prompt i / numImages, rounded down. What a prompt does not say is as in the job. In a cluster ranks find the job in a ConfigMap, which holds 1 MiB at most. Left out, there is the one prompt. */
   readonly prompts?: readonly SdxlJobSpecPrompt[];
   /** What the second text encoder is told instead of prompt. Left out, it is told the same. */
   readonly prompt2?: string;
@@ -469,7 +469,7 @@ export interface SdxlJobSpecPods {
   readonly serviceAccountName?: string;
   /** RuntimeClass of the pods. Left out, the cluster's default. */
   readonly runtimeClassName?: string;
-  /** Further labels of the pods. Those of `sdxl.io/`, `batch.kubernetes.io/` and `app.kubernetes.io/` are the operator's. Left out, none. */
+  /** Further labels of the pods. Those of `sdxl.io/`, `batch.kubernetes.io/` and `app.kubernetes.io/` are the operator's, `job-name` and `controller-uid` Kubernetes'. Left out, none. */
   readonly labels?: Readonly<Record<string, string>>;
   /** Annotations of the pods. Left out, none. */
   readonly annotations?: Readonly<Record<string, string>>;

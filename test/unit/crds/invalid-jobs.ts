@@ -611,6 +611,7 @@ export const invalidJobs: readonly InvalidJob[] = [
   ),
   rule('a size for a claim that exists', { output: { claim: { name: 'a' }, size: '1Gi' } }, 'output', 'claim names one that exists'),
   rule('a label of the operator', { pods: { labels: { 'sdxl.io/job-name': 'a' } } }, 'pods.labels', 'are set by the operator'),
+  rule('a label of the Job controller', { pods: { labels: { 'job-name': 'a' } } }, 'pods.labels', 'are set by Kubernetes'),
   rule('a label that cannot be', { pods: { labels: { 'a b': 'c' } } }, 'pods.labels', 'keys are as of every Kubernetes object'),
   rule('an annotation that cannot be', { pods: { annotations: { '/a': 'c' } } }, 'pods.annotations', 'keys are as of every'),
   rule('a label no node can have', { pods: { nodeSelector: { 'example.com/': 'c' } } }, 'pods.nodeSelector', 'keys are as of every'),
