@@ -17,7 +17,7 @@ const startupSeconds = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 const imageSeconds = [0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800];
 const finishedResults = ['complete', 'failed'] as const;
 const restartReasons = ['failure', 'disruption'] as const;
-const reconcileResults = ['success', 'error', 'conflict'] as const;
+const reconcileResults = ['success', 'refused', 'error', 'conflict'] as const;
 const callSeconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15];
 
 export class OperatorMetrics {

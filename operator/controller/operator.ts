@@ -22,7 +22,7 @@ import { describeError, type Log } from './log.js';
 import { OperatorMetrics } from './metrics.js';
 import { gangJob, gangPod, type GangJob, type GangPod } from './observed.js';
 import { ProgressWatch } from './progress.js';
-import { Reconciler } from './reconciler.js';
+import { ChildRefused, Reconciler } from './reconciler.js';
 
 export interface OperatorOptions {
   readonly connection: Connection;
@@ -207,7 +207,8 @@ export class Operator {
     } catch (error) {
       if (signal.aborted) return;
       const conflict = error instanceof ApiError && error.isConflict;
-      this.metrics.reconciled(conflict ? 'conflict' : 'error', seconds());
+      const result = conflict ? 'conflict' : error instanceof ChildRefused ? 'refused' : 'error';
+      this.metrics.reconciled(result, seconds());
       this.#options.log.log(conflict ? 'debug' : 'warn', describeError(error), { key });
       // The cache was behind: with what the server has now the same is decided anew, and nobody need be spared.
       if (conflict) await this.#refresh(key, signal);

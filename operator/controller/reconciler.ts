@@ -62,6 +62,15 @@ const namespaceEndsMs = 60_000;
 /** A Job without pods for so long is asked why. */
 const podsMissingMs = 2_000;
 
+/** The server takes a child of the job as little as anybody else's of the kind: nothing is wrong with the operator. */
+export class ChildRefused extends Error {
+  override readonly name = 'ChildRefused';
+
+  constructor(cause: ApiError) {
+    super(cause.message, { cause });
+  }
+}
+
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #refusals: Refusals;
@@ -203,6 +212,7 @@ export class Reconciler {
         else if (error.isRefusal && !error.isOfEndingNamespace) {
           const unserved = error.isNotFound && !error.message.includes('namespaces "') ? `: ${whatServes(resource)}` : '';
           await this.#refused(job, `${error.message}${unserved}`, signal);
+          if (!error.isOfRights) throw new ChildRefused(error);
         }
         throw error;
       }

@@ -60,6 +60,11 @@ export class ApiError extends Error {
     return this.status === 403 && this.causes.includes('NamespaceTerminating');
   }
 
+  /** The caller has not the right to it, by the words of Kubernetes' authorizer and of its guard of owner references. */
+  get isOfRights(): boolean {
+    return this.status === 403 && /\bcannot (?:\w+ resource|set )/u.test(this.message);
+  }
+
   /** Refused for what it asks, not for when: the same request is refused again until something else changes. */
   get isRefusal(): boolean {
     return this.status !== undefined && this.status >= 400 && this.status < 500 && ![401, 408, 409, 410, 429].includes(this.status);
