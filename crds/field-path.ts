@@ -28,8 +28,9 @@ export function resolvePointer(root: unknown, pointer: string): { path: FieldPat
   return { path, value };
 }
 
-/** A value as messages show it: JSON, cut where it gets long. */
+/** A value as messages show it: JSON, cut where it gets long. Integers that a double does not hold were rounded when they were read. */
 export function showValue(value: unknown): string {
+  if (typeof value === 'number' && value > Number.MAX_SAFE_INTEGER) return `a number above ${String(Number.MAX_SAFE_INTEGER)}`;
   if (typeof value === 'number' || typeof value === 'bigint') return String(value);
   if (Array.isArray(value)) return `a list of ${String(value.length)}`;
   if (typeof value === 'object' && value !== null) return 'a map';

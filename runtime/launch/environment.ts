@@ -3,7 +3,7 @@
  * docs/cli.md lists the names. RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT mean what they mean to torchrun.
  */
 import { accessSync, constants } from 'node:fs';
-import { isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { SdxlError } from '../errors/index.js';
@@ -130,6 +130,13 @@ function readGang(variables: Variables): GangEnvironment | undefined {
   }
   const masterAddress = text(variables, 'MASTER_ADDR') ?? (placed.localRanks === worldSize ? '127.0.0.1' : undefined);
   if (masterAddress === undefined) throw usage('MASTER_ADDR', undefined, 'the name or address of the machine that runs rank 0');
+  if (isIP(masterAddress) === 0 && /[[\]:/@\s]/u.test(masterAddress)) {
+    throw usage(
+      'MASTER_ADDR',
+      masterAddress,
+      'the name or address of the machine that runs rank 0, without brackets; the port is MASTER_PORT',
+    );
+  }
   return {
     ...placed,
     ranksOnHost,

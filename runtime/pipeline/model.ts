@@ -190,9 +190,12 @@ async function requireVariant(path: string, variant: string): Promise<void> {
   const all = [...new Set(found.flat())].sort();
   if (all.includes(variant)) return;
   const there = all.length === 0 ? 'no variants' : all.join(', ');
-  throw new SdxlError('MODEL_NOT_FOUND', `${path}: no component has weights of the variant "${variant}", found ${there}`, {
-    fields: { directory: path, variant, found: there },
-  });
+  const advice = all.length === 0 ? 'leave it out to read the plain weights' : 'name one of them, or none for the plain weights';
+  throw new SdxlError(
+    'MODEL_NOT_FOUND',
+    `${path}: no component has weights of the variant "${variant}", found ${there}: ${advice} (spec.model.variant, --variant)`,
+    { fields: { directory: path, variant, found: there } },
+  );
 }
 
 async function openCheckpoint({ path, tokenizer, configFrom }: ModelSource, own: Own): Promise<Opened> {

@@ -352,6 +352,15 @@ test('the termination log holds what was wrong before a rank was started', async
   }
 });
 
+test('a termination log that can not be written does not undo what was made', async () => {
+  const output = 'untold.png';
+  const env = { TERMINATION_LOG: workspace.file('absent/termination-log') };
+  const { code, stdout, stderr } = await sdxl(smallJob(model, '--output', output), { cwd: workspace.path, env });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /untold\.png\n$/u);
+  assert.match(stderr, /^the termination log could not be written: ENOENT/mu);
+});
+
 test('a truncated weights file is named', async () => {
   await cp(model, workspace.file('model'), { recursive: true });
   await truncate(workspace.file('model/unet/diffusion_pytorch_model.safetensors'), 100_000);

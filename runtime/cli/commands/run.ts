@@ -1,7 +1,7 @@
 /** `sdxl run`: makes a job's images, from a file or from options. */
 import type { Command } from 'commander';
 import { imageCount } from '../../../crds/index.js';
-import { SdxlError } from '../../errors/index.js';
+import { SdxlError, toSdxlError } from '../../errors/index.js';
 import { formatBytes, terminationLogPath, writeRunSummary, type LocalJob, type RankMessage } from '../../launch/index.js';
 import { summarizeSeconds } from '../../observe/index.js';
 import type { PipelineEvent } from '../../pipeline/index.js';
@@ -111,15 +111,21 @@ async function run(context: Context, job: LocalJob, options: Options): Promise<v
     },
   });
   if (images.length > 0) context.stdout.write(report(images, statistics.summary(), wallSeconds));
-  if (first === 0) await tellContainer(images);
+  if (first === 0) await tellContainer(images, context);
 }
 
 /** What the images took, where Kubernetes keeps a container's last words. */
-async function tellContainer(images: readonly ImageEvent[]): Promise<void> {
+async function tellContainer(images: readonly ImageEvent[], { stderr }: Context): Promise<void> {
   const path = terminationLogPath();
   if (path === undefined) return;
   const samples = images.filter(({ skipped }) => !skipped).map(({ seconds }) => seconds);
-  await writeRunSummary(path, { images: images.length, imagesWritten: samples.length, latencySeconds: summarizeSeconds(samples), samples });
+  const summary = { images: images.length, imagesWritten: samples.length, latencySeconds: summarizeSeconds(samples), samples };
+  try {
+    await writeRunSummary(path, summary);
+  } catch (failure) {
+    // The images are made: what is missing are words about them.
+    stderr.write(`the termination log could not be written: ${toSdxlError(failure).message}\n`);
+  }
 }
 
 /** Latency by stage, then the path of each image in a line of its own. */

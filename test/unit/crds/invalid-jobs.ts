@@ -332,7 +332,7 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('no images', { numImages: 0 }, 'numImages', '0 is out of range, it must be from 1 to 10000'),
   schema('too many images', { numImages: 10_001 }, 'numImages', '10001 is out of range'),
   schema('a seed below zero', { seed: -1 }, 'seed', '-1 is out of range, it must be from 0 to 9007199254740991'),
-  schema('a seed beyond 2^53', { seed: 2 ** 53 }, 'seed', '9007199254740992'),
+  schema('a seed beyond 2^53, which is read rounded', { seed: 2 ** 53 }, 'seed', 'a number above 9007199254740991 is out of range'),
   schema('no steps', { numInferenceSteps: 0 }, 'numInferenceSteps', '0 is out of range, it must be from 1 to 1000'),
   schema('too many steps', { numInferenceSteps: 1001 }, 'numInferenceSteps', '1001 is out of range'),
   schema('a half step', { numInferenceSteps: 2.5 }, 'numInferenceSteps', '2.5 (a number) must be an integer'),

@@ -58,12 +58,13 @@ for (const [variables, expected] of placements) {
 
 test('ranks listen where rank 0 is met', () => {
   const listens = (MASTER_ADDR: string): string | undefined => readEnvironment({ ...gang, RANK: '1', MASTER_ADDR }).gang?.listenHost;
-  assert.deepEqual(['localhost', '127.0.0.2', '10.0.0.1', 'zero.example', '::1', 'fd00::7'].map(listens), [
+  assert.deepEqual(['localhost', '127.0.0.2', '10.0.0.1', 'job_zero.example.', '::1', 'fd00::7', 'fe80::7%eth0'].map(listens), [
     '127.0.0.1',
     '127.0.0.1',
     '0.0.0.0',
     '0.0.0.0',
     '::1',
+    '::',
     '::',
   ]);
 });
@@ -79,6 +80,9 @@ const refused: readonly (readonly [Record<string, string>, RegExp])[] = [
   [{ WORLD_SIZE: '3', NODE_RANK: '1', LOCAL_WORLD_SIZE: '2', MASTER_ADDR: 'a' }, /NODE_RANK is "1": .*rank 3/u],
   [{ WORLD_SIZE: '2', RANK: '0', LOCAL_RANK: '1', MASTER_ADDR: 'a' }, /LOCAL_RANK is "1": it must be less than LOCAL_WORLD_SIZE, 1/u],
   [{ WORLD_SIZE: '2', RANK: '0' }, /MASTER_ADDR is not set/u],
+  [{ ...gang, RANK: '0', MASTER_ADDR: '[::1]' }, /MASTER_ADDR is "\[::1\]": it must be the name or address .*without brackets/u],
+  [{ ...gang, RANK: '0', MASTER_ADDR: '10.0.0.1:29500' }, /MASTER_ADDR is "10\.0\.0\.1:29500": .*the port is MASTER_PORT/u],
+  [{ ...gang, RANK: '0', MASTER_ADDR: 'http://zero' }, /MASTER_ADDR is "http:\/\/zero"/u],
   [{ ...gang, RANK: '0', MASTER_PORT: '0' }, /MASTER_PORT is "0": it must be an integer from 1 to 65535/u],
   [{ WORLD_SIZE: 'two' }, /WORLD_SIZE is "two"/u],
   [{ SDXL_LOG_LEVEL: 'loud' }, /SDXL_LOG_LEVEL is "loud": it must be one of error, warn, info, debug/u],

@@ -137,7 +137,15 @@ describe('a variant of the weights', () => {
     }
     await assert.rejects(Model.open({ path, variant: 'ema' }), {
       code: 'MODEL_NOT_FOUND',
-      message: /no component has weights of the variant "ema", found fp16/,
+      message:
+        /no component has weights of the variant "ema", found fp16: name one of them, or none for the plain weights \(spec\.model\.variant, --variant\)$/,
+    });
+  });
+
+  it('is not asked of a model that has plain weights only', async () => {
+    await assert.rejects(Model.open({ path: fixture('random-sdxl'), variant: 'fp16' }), {
+      code: 'MODEL_NOT_FOUND',
+      message: /of the variant "fp16", found no variants: leave it out to read the plain weights \(spec\.model\.variant, --variant\)$/,
     });
   });
 });

@@ -101,7 +101,7 @@ export class LibrarySearch {
     const tried = failures.length === 0 ? '' : `; tried ${failures.join('; ')}`;
     const where =
       name === 'cuda'
-        ? 'install the NVIDIA driver, or give the container the device (nvidia.com/gpu, --gpus)'
+        ? 'install the NVIDIA driver, give the container the device (nvidia.com/gpu, --gpus), or compute on the processor: backend Onnx (spec.backend, --backend)'
         : `install it, or name its folder in ${libraryPathVariable}`;
     return new SdxlError('CUDA_UNAVAILABLE', `${names} can't be loaded: looked in ${searched.join(', ')}${tried}; ${where}`, {
       fields: { library: name, searched, variable: libraryPathVariable },

@@ -117,7 +117,7 @@ test('a library that is nowhere, or no library, is CUDA_UNAVAILABLE: what was lo
 test('without a driver the message tells to install it', { skip: await hasDriver() }, async () => {
   await assert.rejects(Driver.open(new LibrarySearch({ root: '/nowhere' })), {
     code: 'CUDA_UNAVAILABLE',
-    message: /install the NVIDIA driver/u,
+    message: /install the NVIDIA driver, .*or compute on the processor: backend Onnx \(spec\.backend, --backend\)$/u,
   });
 });
 
