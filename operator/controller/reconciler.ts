@@ -203,8 +203,8 @@ export class Reconciler {
     const owner = { labels: { [labelNames.jobUid]: job.metadata.uid }, earlier: labelsOfName(job) };
     for (const { resource, object } of apply) {
       try {
-        // A Job cannot be changed into another, and by now its queue may have started it: one that is there stays as it is.
-        const put = resource === resources.job ? createOwn : applyOwn;
+        // One that is there stays as it is: a Job cannot be changed into another, and by now its queue may have started it; a claim may have been made larger.
+        const put = resource === resources.job || resource === resources.claim ? createOwn : applyOwn;
         await put(client, resource, object, owner, signal);
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;

@@ -1,14 +1,16 @@
 /** Somebody edits what is the operator's, or takes the CRD away: the job goes on, or the next one does, and nothing waits for ever. */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import { CoreV1Api, StorageV1Api } from '@kubernetes/client-node';
 import { conditionOf, isTrue, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
 import { counted } from '../support/faulted-jobs.js';
-import { OperatorProcess } from '../support/operator.js';
+import { addVolume, createJob, OperatorProcess } from '../support/operator.js';
 import { installCrd, openClient } from '../support/sdxl-crd.js';
 import { standInRanks } from '../support/sdxl-images.js';
 import { childrenOfOnePod, SdxlJobs, type Fields } from '../support/sdxl-jobs.js';
+import { jobWith } from '../unit/crds/invalid-jobs.js';
 
 const { skip, cluster } = clusterSuite({ nodes: [{ images: { 'ghcr.io/sdxl-operator/runtime-cpu': standInRanks } }] });
 const crd = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/sdxljobs.sdxl.io';
@@ -73,6 +75,27 @@ suite('what is the operator’s, in other hands', { skip }, () => {
     assert.deepEqual([status.disruptions, isTrue(status, 'FailureTarget')], [1, false]);
     await jobs.delete('paused');
     await jobs.gone('paused');
+  });
+
+  test('an output claim that somebody has made larger stays so, and the job goes on with it', async () => {
+    const growing = { metadata: { name: 'growing' }, provisioner: 'example.com/none', allowVolumeExpansion: true };
+    await cluster().api(StorageV1Api).createStorageClass({ body: growing });
+    await addVolume(cluster(), client, 'grown', { namespace: 'default', name: 'grown-output' });
+    await patch('/api/v1/persistentvolumes/grown', { spec: { storageClassName: 'growing' } });
+    await createJob(client, 'default', jobWith(running(600, { output: { storageClassName: 'growing' } }), { name: 'grown' }));
+    await jobs.until('grown', 'readiness', isReady);
+    const claim = '/api/v1/namespaces/default/persistentvolumeclaims/grown-output';
+    await patch(claim, { spec: { resources: { requests: { storage: '2Gi' } } } });
+    // As the volume's driver would write it.
+    await patch(`${claim}/status`, { status: { capacity: { storage: '2Gi' } } });
+    await jobs.patch('grown', { suspend: true });
+    await jobs.until('grown', 'suspension', (status) => isTrue(status, 'Suspended'));
+    await jobs.patch('grown', { suspend: false });
+    await jobs.until('grown', 'readiness', (status) => isReady(status) && status.attempt === 2);
+    const { spec } = await cluster().api(CoreV1Api).readNamespacedPersistentVolumeClaim({ namespace: 'default', name: 'grown-output' });
+    assert.equal(spec?.resources?.requests?.['storage'], '2Gi');
+    await jobs.delete('grown');
+    await jobs.gone('grown');
   });
 
   test('a CRD that is deleted takes jobs and gangs along; jobs of one that is made again are made', async () => {
