@@ -843,6 +843,7 @@ export const sdxlJobSchema: StructuralSchema = {
             'KDPM2AncestralDiscrete',
             'LMSDiscrete',
             'PNDM',
+            'TCD',
           ],
           maxLength: 32,
           default: 'Auto',
@@ -852,7 +853,7 @@ export const sdxlJobSchema: StructuralSchema = {
         schedulerOptions: {
           type: 'object',
           description:
-            'Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides.',
+            'Fields of `scheduler_config.json` to take from here instead, with the meaning they have there, and eta. One that the sampler does not read is refused. Left out, as each of its fields, the file decides.',
           properties: {
             timestepSpacing: {
               type: 'string',
@@ -882,12 +883,12 @@ export const sdxlJobSchema: StructuralSchema = {
             useKarrasSigmas: {
               type: 'boolean',
               description:
-                'Whether noise levels are those of Karras et al. 2022. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file.',
+                'Whether noise levels are those of Karras et al. 2022. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM, PNDM and TCD. Left out, as in the file.',
             },
             useExponentialSigmas: {
               type: 'boolean',
               description:
-                "Whether the logarithms of noise levels are equally far apart, not together with Karras'. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file.",
+                "Whether the logarithms of noise levels are equally far apart, not together with Karras'. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM, PNDM and TCD. Left out, as in the file.",
             },
             finalSigmasType: {
               type: 'string',
@@ -931,6 +932,14 @@ export const sdxlJobSchema: StructuralSchema = {
               type: 'boolean',
               description: 'Whether the last step of DDIM or PNDM removes all noise. Left out, as in the file.',
             },
+            eta: {
+              type: 'string',
+              maxLength: 6,
+              pattern: '^(0(\\.[0-9]{1,4})?|1(\\.0{1,4})?)$',
+              description:
+                "How much of the noise it removes a step adds anew, a decimal number from 0 to 1 written as a string. For DDIM (1 is DDPM) and TCD (gamma in its paper; adapters are made for 0.3, for one step 1.0), where diffusers' pipeline takes it. Left out, 0.",
+              example: '0.3',
+            },
             skipPrkSteps: {
               type: 'boolean',
               description:
@@ -945,7 +954,7 @@ export const sdxlJobSchema: StructuralSchema = {
             clipSample: {
               type: 'boolean',
               description:
-                'Whether DDIM, DDPM, HeunDiscrete and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM and DDPM clip unless the file or this field says false. Left out, as in the file.',
+                'Whether DDIM, DDPM, HeunDiscrete, LCM and TCD clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM and DDPM clip unless the file or this field says false. Left out, as in the file.',
               'x-kubernetes-validations': [
                 {
                   rule: '!self',
@@ -958,7 +967,8 @@ export const sdxlJobSchema: StructuralSchema = {
               format: 'int32',
               minimum: 1,
               maximum: 1000,
-              description: 'The number of steps that a model was distilled from with LCM, the most it can make. Left out, as in the file.',
+              description:
+                'The number of steps that a model was distilled from with LCM or TCD, the most it can make. Left out, as in the file.',
             },
           },
         },

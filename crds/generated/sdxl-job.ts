@@ -106,8 +106,9 @@ export interface SdxlJobSpec {
     | 'KDPM2Discrete'
     | 'KDPM2AncestralDiscrete'
     | 'LMSDiscrete'
-    | 'PNDM';
-  /** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
+    | 'PNDM'
+    | 'TCD';
+  /** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there, and eta. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
   readonly schedulerOptions?: SdxlJobSpecSchedulerOptions;
   /** How the images are spread over ranks. The job has dataDegree x cfgDegree x patchDegree ranks, each on its own device (or its share of the processors); with mesh Auto it has as many as ranks says. */
   readonly parallelism: SdxlJobSpecParallelism;
@@ -301,7 +302,7 @@ export interface SdxlJobSpecNegativeTargetSize {
   readonly width: number;
 }
 
-/** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
+/** Fields of `scheduler_config.json` to take from here instead, with the meaning they have there, and eta. One that the sampler does not read is refused. Left out, as each of its fields, the file decides. */
 export interface SdxlJobSpecSchedulerOptions {
   /** How the steps are spread over the training schedule. Models distilled to few steps need `Trailing`. Left out, as in the file. */
   readonly timestepSpacing?: 'Leading' | 'Trailing' | 'Linspace';
@@ -311,9 +312,9 @@ export interface SdxlJobSpecSchedulerOptions {
   readonly predictionType?: 'Epsilon' | 'VPrediction' | 'Sample';
   /** Whether the training schedule ends in pure noise, which is how the model was trained. Left out, as in the file. */
   readonly rescaleBetasZeroSnr?: boolean;
-  /** Whether noise levels are those of Karras et al. 2022. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file. */
+  /** Whether noise levels are those of Karras et al. 2022. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM, PNDM and TCD. Left out, as in the file. */
   readonly useKarrasSigmas?: boolean;
-  /** Whether the logarithms of noise levels are equally far apart, not together with Karras'. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM and PNDM. Left out, as in the file. */
+  /** Whether the logarithms of noise levels are equally far apart, not together with Karras'. Not for EulerAncestralDiscrete, DDIM, DDPM, LCM, PNDM and TCD. Left out, as in the file. */
   readonly useExponentialSigmas?: boolean;
   /** Whether the last step removes all noise, or all but the training schedule's least. For EulerDiscrete, both DPMSolvers and UniPCMultistep. Left out, as in the file. */
   readonly finalSigmasType?: 'Zero' | 'SigmaMin';
@@ -329,11 +330,13 @@ export interface SdxlJobSpecSchedulerOptions {
   readonly eulerAtFinal?: boolean;
   /** Whether the last step of DDIM or PNDM removes all noise. Left out, as in the file. */
   readonly setAlphaToOne?: boolean;
+  /** How much of the noise it removes a step adds anew, a decimal number from 0 to 1 written as a string. For DDIM (1 is DDPM) and TCD (gamma in its paper; adapters are made for 0.3, for one step 1.0), where diffusers' pipeline takes it. Left out, 0. */
+  readonly eta?: string;
   /** Whether PNDM begins without Runge-Kutta steps, which serve no latents; only true is supported. PNDM makes them unless the file or this field says true. Left out, as in the file. */
   readonly skipPrkSteps?: boolean;
-  /** Whether DDIM, DDPM, HeunDiscrete and LCM clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM and DDPM clip unless the file or this field says false. Left out, as in the file. */
+  /** Whether DDIM, DDPM, HeunDiscrete, LCM and TCD clip predicted images to -1 to 1, which suits no latents; only false is supported. DDIM and DDPM clip unless the file or this field says false. Left out, as in the file. */
   readonly clipSample?: boolean;
-  /** The number of steps that a model was distilled from with LCM, the most it can make. Left out, as in the file. */
+  /** The number of steps that a model was distilled from with LCM or TCD, the most it can make. Left out, as in the file. */
   readonly originalInferenceSteps?: number;
 }
 

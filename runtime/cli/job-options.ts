@@ -251,7 +251,7 @@ export function validJobFromOptions(options: JobOptions, environment: Environmen
     guidanceScale: options.guidanceScale,
     guidanceRescale: options.guidanceRescale,
     scheduler: options.scheduler,
-    schedulerOptions: options.schedulerOption,
+    schedulerOptions: withDecimals(options.schedulerOption),
     numImages: options.numImages,
     backend: options.backend,
     parallelism: { ...degrees, mode: options.mode, warmupSteps: options.warmupSteps },
@@ -282,6 +282,11 @@ export function refuseJobOptions(command: Command, file: string, own: readonly (
   if (both === undefined) return;
   const flag = command.options.find((option) => option.attributeName() === both)?.long ?? both;
   throw new SdxlError('USAGE', `${flag} cannot be given with -f: the job's file says it`, { fields: { option: flag, file } });
+}
+
+/** Decimals are texts in a job, whole ones too. */
+function withDecimals(options: JobOptions['schedulerOption']): JobOptions['schedulerOption'] {
+  return typeof options?.['eta'] === 'number' ? { ...options, eta: String(options['eta']) } : options;
 }
 
 /** One error for all problems, each in a line of its own where there are several. */

@@ -105,6 +105,7 @@ const samplerNames: Readonly<Record<string, string>> = {
   KDPM2AncestralDiscreteScheduler: 'DPM2 a',
   LMSDiscreteScheduler: 'LMS',
   PNDMScheduler: 'PLMS',
+  TCDScheduler: 'TCD',
 };
 
 function quoted(value: string): string {

@@ -129,7 +129,7 @@ const schedulerValues: Readonly<Record<string, string>> = {
 
 function schedulerChoice({ scheduler, schedulerOptions = {} }: SdxlJobSpec): SchedulerChoice {
   const options = Object.entries<string | number | boolean>({ ...schedulerOptions }).map(([option, value]) => {
-    const written = typeof value === 'string' ? schedulerValues[value] : value;
+    const written = option === 'eta' ? Number(value) : typeof value === 'string' ? schedulerValues[value] : value;
     if (written === undefined) throw new Error(`schedulerOptions.${option}: no value of scheduler_config.json stands for ${String(value)}`);
     return [option, written] as const;
   });

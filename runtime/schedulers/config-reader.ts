@@ -82,6 +82,13 @@ export class ConfigReader {
     return this.#refuse(key, value, 'a number between 0 and 1');
   }
 
+  /** A number from 0 to 1. */
+  share(key: string, standard: number): number {
+    const value = this.#get(key) ?? standard;
+    if (typeof value === 'number' && value >= 0 && value <= 1) return value;
+    return this.#refuse(key, value, 'a number from 0 to 1');
+  }
+
   positive(key: string, standard: number): number {
     const value = this.#get(key) ?? standard;
     return typeof value === 'number' && value > 0 && Number.isFinite(value) ? value : this.#refuse(key, value, 'a positive number');

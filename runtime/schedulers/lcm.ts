@@ -35,9 +35,7 @@ export function openLcm(reader: ConfigReader): Scheduler {
 
 function lcmSchedule(config: LcmConfig, alphas: Float32Array, count: number): Schedule {
   const { originalInferenceSteps: original, numTrainTimesteps, predictionType, timestepScaling } = config;
-  requireSteps(count, original);
-  const stride = Math.floor(numTrainTimesteps / original);
-  const timesteps = Float32Array.from({ length: count }, (_, index) => (original - Math.floor(index * (original / count))) * stride - 1);
+  const timesteps = distilledTimesteps(numTrainTimesteps, original, count);
   const steps = Array.from(timesteps, (timestep, index): LinearStep => {
     const from = levelOfAlpha(alphas[timestep] ?? NaN);
     const scaled = timestep * timestepScaling;
@@ -57,4 +55,11 @@ function lcmSchedule(config: LcmConfig, alphas: Float32Array, count: number): Sc
     return noise / signal;
   });
   return { timesteps, sigmas, initNoiseSigma: 1, steps: finiteSteps(className, steps) };
+}
+
+/** Timesteps picked evenly from the grid of `original` steps that a model was distilled on, as many at most. */
+export function distilledTimesteps(numTrainTimesteps: number, original: number, count: number): Float32Array {
+  requireSteps(count, original);
+  const stride = Math.floor(numTrainTimesteps / original);
+  return Float32Array.from({ length: count }, (_, index) => (original - Math.floor(index * (original / count))) * stride - 1);
 }

@@ -14,6 +14,7 @@ import { openLcm } from './lcm.js';
 import { openLmsDiscrete } from './lms-discrete.js';
 import { openPndm } from './pndm.js';
 import type { Scheduler } from './scheduler.js';
+import { openTcd } from './tcd.js';
 import { openHeunDiscrete, openKdpm2AncestralDiscrete, openKdpm2Discrete } from './second-order.js';
 import { openUniPcMultistep } from './unipc-multistep.js';
 
@@ -33,6 +34,7 @@ const schedulers: Readonly<Record<string, (reader: ConfigReader) => Scheduler>> 
   KDPM2AncestralDiscreteScheduler: openKdpm2AncestralDiscrete,
   LMSDiscreteScheduler: openLmsDiscrete,
   PNDMScheduler: openPndm,
+  TCDScheduler: openTcd,
 };
 export const supportedSchedulers: readonly string[] = Object.keys(schedulers);
 

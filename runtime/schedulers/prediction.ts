@@ -44,6 +44,13 @@ export function convertToNoiseAtLevel(type: PredictionType, level: NoiseLevel): 
   return { sample: (1 - level.signal * image.sample) / level.noise, output: (-level.signal * image.output) / level.noise };
 }
 
+/** x = signal·image + noise·z between two levels: the image at the one, with as much of x's own noise as the other has. */
+export function moveNoise(from: NoiseLevel, to: NoiseLevel): { readonly anchor: number; readonly image: number } {
+  // The noise is what remains of x beside the image: (x − signal·m0) / noise.
+  const anchor = to.noise / from.noise;
+  return { anchor, image: to.signal - anchor * from.signal };
+}
+
 /** √ᾱ and √(1 − ᾱ). */
 export interface NoiseLevel {
   readonly signal: number;

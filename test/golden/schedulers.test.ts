@@ -115,7 +115,7 @@ test('every variant has its golden', () => {
   assert.deepEqual(counts, {
     EulerDiscreteScheduler: 14,
     EulerAncestralDiscreteScheduler: 5,
-    DDIMScheduler: 7,
+    DDIMScheduler: 9,
     DPMSolverMultistepScheduler: 20,
     UniPCMultistepScheduler: 16,
     LCMScheduler: 5,
@@ -127,5 +127,6 @@ test('every variant has its golden', () => {
     KDPM2AncestralDiscreteScheduler: 6,
     LMSDiscreteScheduler: 7,
     PNDMScheduler: 6,
+    TCDScheduler: 6,
   });
 });

@@ -345,7 +345,7 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('a guidance scale too large', { guidanceScale: '100' }, 'guidanceScale', '"100" must be a decimal from 0 to 99.9999'),
   schema('an empty guidance scale', { guidanceScale: '' }, 'guidanceScale', '"" must be a decimal from 0 to 99.9999'),
   schema('a guidance scale too long', { guidanceScale: '1.00000000' }, 'guidanceScale', 'has 10 characters, at most 7'),
-  schema('an unknown scheduler', { scheduler: 'TCD' }, 'scheduler', '"TCD" is not known, it must be one of Auto, EulerDiscrete,'),
+  schema('an unknown scheduler', { scheduler: 'SASolver' }, 'scheduler', '"SASolver" is not known, it must be one of Auto, EulerDiscrete,'),
   schema('a scheduler without its last word', { scheduler: 'Heun' }, 'scheduler', 'did you mean HeunDiscrete?'),
   schema('a scheduler by its class', { scheduler: 'EulerDiscreteScheduler' }, 'scheduler', 'did you mean EulerDiscrete?'),
   schema('a scheduler by the beginning of its name', { scheduler: 'Euler' }, 'scheduler', 'did you mean EulerDiscrete?'),
@@ -399,6 +399,14 @@ export const invalidJobs: readonly InvalidJob[] = [
   schema('a lower order of 1', { schedulerOptions: { lowerOrderFinal: 1 } }, 'schedulerOptions.lowerOrderFinal', 'must be true or false'),
   schema('a final Euler of 1', { schedulerOptions: { eulerAtFinal: 1 } }, 'schedulerOptions.eulerAtFinal', 'must be true or false'),
   schema('a final alpha of 1', { schedulerOptions: { setAlphaToOne: 1 } }, 'schedulerOptions.setAlphaToOne', 'must be true or false'),
+  schema('an eta above 1', { schedulerOptions: { eta: '1.5' } }, 'schedulerOptions.eta', '"1.5" must be a decimal from 0 to 1'),
+  schema('an eta that is a number', { schedulerOptions: { eta: 0.3 } }, 'schedulerOptions.eta', 'write it in quotes, for example "0.3"'),
+  rule(
+    'Runge-Kutta steps',
+    { schedulerOptions: { skipPrkSteps: false } },
+    'schedulerOptions.skipPrkSteps',
+    'skipPrkSteps false is not supported',
+  ),
   rule('clipped samples', { schedulerOptions: { clipSample: true } }, 'schedulerOptions.clipSample', 'clipSample true is not supported'),
   schema(
     'a distillation of no steps',

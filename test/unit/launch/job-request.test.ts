@@ -56,7 +56,8 @@ test('every option of the contract, with every value, has one that scheduler_con
   const fields = schemaAt(sdxlJobSchema, ['spec', 'schedulerOptions'])?.properties ?? {};
   const written: Record<string, unknown[]> = {};
   for (const [field, schema] of Object.entries(fields)) {
-    const values = schema.enum ?? (schema.type === 'boolean' ? [false] : [1]);
+    const one = schema.type === 'boolean' ? field === 'skipPrkSteps' : schema.type === 'string' ? '0.5' : 1;
+    const values = schema.enum ?? [one];
     written[field] = values.map((value) => requestOf({ schedulerOptions: { [field]: value } }).scheduler?.options?.[field]);
   }
   assert.deepEqual(written, {
@@ -73,6 +74,8 @@ test('every option of the contract, with every value, has one that scheduler_con
     lowerOrderFinal: [false],
     eulerAtFinal: [false],
     setAlphaToOne: [false],
+    eta: [0.5],
+    skipPrkSteps: [true],
     clipSample: [false],
     originalInferenceSteps: [1],
   });

@@ -68,11 +68,11 @@ describe("a model's sampler", () => {
   });
 
   it('is refused by name only where it is used: another one may do', async () => {
-    await withChanged(file, withClass('TCDScheduler'), async () => {
+    await withChanged(file, withClass('SASolverScheduler'), async () => {
       await using model = await Model.open(join(directory, 'model'));
       assert.throws(() => model.scheduler(), {
         code: 'MODEL_UNSUPPORTED',
-        message: /TCDScheduler.*supported: EulerDiscreteScheduler/,
+        message: /SASolverScheduler.*supported: EulerDiscreteScheduler/,
       });
       assert.equal(model.scheduler({ className: 'UniPCMultistepScheduler' }).className, 'UniPCMultistepScheduler');
     });

@@ -193,6 +193,8 @@ const refusedOthers: [className: string, field: string, value: unknown, message:
   ['LMSDiscreteScheduler', 'use_beta_sigmas', true, /supported: false/],
   ['PNDMScheduler', 'skip_prk_steps', undefined, /skip_prk_steps is "absent, which means false"; supported: true/],
   ['PNDMScheduler', 'skip_prk_steps', false, /skip_prk_steps is false; supported: true/],
+  ['TCDScheduler', 'eta', 1.5, /eta is 1\.5; supported: a number from 0 to 1/],
+  ['TCDScheduler', 'original_inference_steps', 0, /an integer from 1 to 1000/],
   ['LCMScheduler', 'clip_sample', true, /clip_sample is true; supported: false/],
   ['LCMScheduler', 'timestep_scaling', 0, /supported: a positive number/],
   ['LCMScheduler', 'original_inference_steps', 1001, /an integer from 1 to 1000/],
@@ -215,13 +217,13 @@ for (const [className, field, value, message] of rows) {
 }
 
 test('other classes are refused with the list of those supported', () => {
-  for (const document of [{ _class_name: 'TCDScheduler' }, { _class_name: 'toString' }, {}, null, 7]) {
+  for (const document of [{ _class_name: 'SASolverScheduler' }, { _class_name: 'toString' }, {}, null, 7]) {
     assert.throws(
       () => createScheduler('f', document),
       failure('MODEL_UNSUPPORTED', new RegExp(`_class_name is .*; supported: ${supportedSchedulers.join(', ')}`)),
     );
   }
-  assert.throws(() => createScheduler('f', sdxl, { className: 'TCDScheduler' }), failure('MODEL_UNSUPPORTED', /"TCDScheduler"/));
+  assert.throws(() => createScheduler('f', sdxl, { className: 'SASolverScheduler' }), failure('MODEL_UNSUPPORTED', /"SASolverScheduler"/));
   assert.deepEqual(supportedSchedulers, [
     'EulerDiscreteScheduler',
     'EulerAncestralDiscreteScheduler',
@@ -237,6 +239,7 @@ test('other classes are refused with the list of those supported', () => {
     'KDPM2AncestralDiscreteScheduler',
     'LMSDiscreteScheduler',
     'PNDMScheduler',
+    'TCDScheduler',
   ]);
 });
 

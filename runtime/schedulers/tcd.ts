@@ -1,0 +1,62 @@
+/**
+ * Trajectory consistency distillation: each step goes below the next level, by a share that η says, and is noised up to it. Zheng et al. 2024, "Trajectory
+ * Consistency Distillation", algorithm 4, where η is γ. Reference: diffusers 0.42.1, scheduling_tcd.py, which reads but does not use
+ * `timestep_spacing`, `steps_offset` and `timestep_scaling`; its pipeline's η is 0 unless given.
+ */
+import type { ConfigReader } from './config-reader.js';
+import { sigmasOfAlphas } from './ddim.js';
+import { distilledTimesteps } from './lcm.js';
+import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
+import { alphasCumprod } from './noise-schedule.js';
+import { convertAtLevel, levelOfAlpha, moveNoise } from './prediction.js';
+import { readSamplerConfig, type SamplerConfig } from './sampler-config.js';
+import type { Schedule, Scheduler } from './scheduler.js';
+
+interface TcdConfig extends SamplerConfig {
+  /** Length of the grid the model was distilled on, from which the steps are picked. */
+  readonly originalInferenceSteps: number;
+  /** 0: no noise is added; 1: each step goes to the least level and up again. */
+  readonly eta: number;
+}
+
+const className = 'TCDScheduler';
+
+export function openTcd(reader: ConfigReader): Scheduler {
+  for (const key of ['clip_sample', 'thresholding']) reader.off(key);
+  const betas = { betaStart: 0.00085, betaEnd: 0.012, betaSchedule: 'scaled_linear' } as const;
+  const sampler = readSamplerConfig(reader, { timestepSpacing: 'leading', betas });
+  const { numTrainTimesteps } = sampler;
+  const config: TcdConfig = {
+    ...sampler,
+    originalInferenceSteps: reader.integer('original_inference_steps', { least: 1, most: numTrainTimesteps }, 50),
+    eta: reader.share('eta', 0),
+  };
+  const alphas = alphasCumprod(config);
+  return { className, numTrainTimesteps, setTimesteps: (steps) => tcdSchedule(config, alphas, steps) };
+}
+
+function tcdSchedule(
+  { numTrainTimesteps, originalInferenceSteps, predictionType, eta }: TcdConfig,
+  alphas: Float32Array,
+  count: number,
+): Schedule {
+  const timesteps = distilledTimesteps(numTrainTimesteps, originalInferenceSteps, count);
+  const alphaAt = (timestep: number): number => alphas[timestep] ?? NaN;
+  const steps = Array.from(timesteps, (timestep, index): LinearStep => {
+    const next = timesteps[index + 1];
+    const target = alphaAt(next ?? 0);
+    // float32, as torch multiplies.
+    const below = alphaAt(Math.floor(Math.fround(Math.fround(1 - eta) * (next ?? 0))));
+    const from = levelOfAlpha(alphaAt(timestep));
+    const { anchor, image } = moveNoise(from, levelOfAlpha(below));
+    const kept = next === undefined ? 1 : Math.sqrt(target / below);
+    return {
+      inputScale: 1,
+      converted: convertAtLevel(predictionType, from),
+      anchor: sampleAsAnchor,
+      next: { anchor: kept * anchor, converted: [kept * image, 0, 0, 0], noise: Math.sqrt(1 - kept ** 2) },
+    };
+  });
+  const sigmas = sigmasOfAlphas([...timesteps, 0].map(alphaAt));
+  return { timesteps, sigmas, initNoiseSigma: 1, steps: finiteSteps(className, steps) };
+}
