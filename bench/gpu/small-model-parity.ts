@@ -1,6 +1,6 @@
 /**
  * Images of the small model against those of the ONNX backend in fp32, which agree with diffusers' (test/golden/images.test.ts): more
- * than twenty prompts, several sizes, every sampler but one.
+ * than twenty prompts, several sizes, thirteen samplers.
  *
  *     node dist/bench/gpu/small-model-parity.js --make-reference DIR              # ONNX, one rank
  *     node dist/bench/gpu/small-model-parity.js --against DIR [--backend Cuda] [-n 1] [--cfg-degree 1] [--limit 40]
