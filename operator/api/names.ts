@@ -62,6 +62,11 @@ export function labelsOfName({ metadata: { name } }: Job): Record<string, string
   return { [labelNames.managedBy]: managedByValue, [labelNames.jobName]: name };
 }
 
+/** By which a job's children are found. Labels are anybody's to set, where they may make objects: those of other namespaces are none of a job's. */
+export function childrenKey(namespace: string, jobUid: string): string {
+  return `${namespace}/${jobUid}`;
+}
+
 export function attemptLabels(job: Job, attempt: number): Record<string, string> {
   return { ...childLabels(job), [labelNames.attempt]: String(attempt) };
 }

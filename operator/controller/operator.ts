@@ -3,7 +3,7 @@
  * them. Parts start in this order: caches → leadership → workers and progress. They end in the reverse: no new work → work in hand → Lease → caches.
  */
 import { setMaxListeners } from 'node:events';
-import { jobResource, labelNames, storedJob, type StoredJob } from '../api/index.js';
+import { childrenKey, jobResource, labelNames, storedJob, type StoredJob } from '../api/index.js';
 import {
   ApiClient,
   ApiError,
@@ -89,14 +89,17 @@ export class Operator {
       const name = metadata.labels?.[labelNames.jobName];
       if (name !== undefined) this.#changed(`${metadata.namespace ?? ''}/${name}`);
     };
-    const uidOf = ({ metadata }: KubeObject): string | undefined => metadata.labels?.[labelNames.jobUid];
+    const byJob = ({ metadata }: KubeObject): string | undefined => {
+      const uid = metadata.labels?.[labelNames.jobUid];
+      return uid === undefined ? undefined : childrenKey(metadata.namespace ?? '', uid);
+    };
     this.#jobs = this.#informer(jobResource, storedJob, (job, change) => {
       const key = `${job.metadata.namespace}/${job.metadata.name}`;
       if (change === 'deleted') this.#queue.forget(key);
       this.#changed(key);
     });
-    this.#gangs = this.#informer(resources.job, gangJob, ofJob, uidOf);
-    this.#pods = this.#informer(resources.pod, gangPod, ofJob, uidOf);
+    this.#gangs = this.#informer(resources.job, gangJob, ofJob, byJob);
+    this.#pods = this.#informer(resources.pod, gangPod, ofJob, byJob);
     this.metrics = new OperatorMetrics({
       jobs: () => this.#jobs.values(),
       queueDepth: () => this.#queue.depth,

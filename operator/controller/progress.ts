@@ -3,7 +3,7 @@
  * Asking costs the API server nothing; writing is left out while others wait for it.
  */
 import { get } from 'node:http';
-import { isFinished, isTrue, jobResource, metricsPort, timestamp, type JobProgress, type StoredJob } from '../api/index.js';
+import { childrenKey, isFinished, isTrue, jobResource, metricsPort, timestamp, type JobProgress, type StoredJob } from '../api/index.js';
 import { ApiError, type ApiClient, type Informer } from '../kube/index.js';
 import { stallLimitMs } from './outcome.js';
 import { describeError, type Log } from './log.js';
@@ -74,10 +74,10 @@ export class ProgressWatch {
 
   async #follow(job: StoredJob, signal: AbortSignal): Promise<void> {
     const { pods, onStalled, log } = this.#parts;
-    const { uid } = job.metadata;
+    const { uid, namespace } = job.metadata;
     const attempt = job.status.attempt ?? 0;
     const jobUid = job.status.gang?.jobUid;
-    const first = pods.indexed(uid).find((pod) => pod.jobUid === jobUid && pod.index === 0);
+    const first = pods.indexed(childrenKey(namespace, uid)).find((pod) => pod.jobUid === jobUid && pod.index === 0);
     if (first?.ip === undefined || first.phase !== 'Running') return;
     const last = this.#heard.get(uid);
     const heard = last?.attempt === attempt ? last : { said: '', since: performance.now(), missed: 0 };

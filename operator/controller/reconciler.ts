@@ -4,6 +4,7 @@
  */
 import {
   attemptName,
+  childrenKey,
   conditionOf,
   controllerUidLabel,
   isFinished,
@@ -127,13 +128,13 @@ export class Reconciler {
 
   async #observe(job: StoredJob, signal: AbortSignal): Promise<Observed> {
     const { client, gangs, pods, stalledMs } = this.#parts;
-    const { uid } = job.metadata;
-    const found = gangs.indexed(uid);
+    const key = childrenKey(job.metadata.namespace, job.metadata.uid);
+    const found = gangs.indexed(key);
     const attempt = job.status.attempt ?? 0;
     const expected = job.status.gang?.jobUid !== undefined && !isFinished(job.status);
     if (expected && !found.some((gang) => gang.attempt === attempt)) found.push(...(await this.#liveGang(job, attempt, signal)));
     const current = found.find((gang) => gang.attempt === attempt);
-    let its = pods.indexed(uid);
+    let its = pods.indexed(key);
     if (current !== undefined && !isFinished(job.status) && hasEnded(current) && !allEnded(job, current, its)) {
       its = [...its.filter(({ jobUid }) => jobUid !== current.metadata.uid), ...(await this.#livePods(job, current, signal))];
     }

@@ -67,6 +67,9 @@ export class ApiError extends Error {
 
   /** Refused for what it asks, not for when: the same request is refused again until something else changes. */
   get isRefusal(): boolean {
-    return this.status !== undefined && this.status >= 400 && this.status < 500 && ![401, 408, 409, 410, 429].includes(this.status);
+    if (this.status === undefined) return false;
+    // The server says 500 where a webhook that has to be asked does not answer.
+    if (this.status === 500) return this.message.includes('failed calling webhook');
+    return this.status >= 400 && this.status < 500 && ![401, 408, 409, 410, 429].includes(this.status);
   }
 }

@@ -1,7 +1,7 @@
 /** Somebody edits what is the operator's, or takes the CRD away: the job goes on, or the next one does, and nothing waits for ever. */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { CoreV1Api, StorageV1Api } from '@kubernetes/client-node';
+import { BatchV1Api, CoreV1Api, StorageV1Api } from '@kubernetes/client-node';
 import { conditionOf, isTrue, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
 import { clusterSuite, waitFor } from '../support/cluster/index.js';
@@ -96,6 +96,34 @@ suite('what is the operator’s, in other hands', { skip }, () => {
     assert.equal(spec?.resources?.requests?.['storage'], '2Gi');
     await jobs.delete('grown');
     await jobs.gone('grown');
+  });
+
+  test('pods and Jobs of another namespace that carry a gang’s labels are none of it', async () => {
+    await using elsewhere = await cluster().namespace();
+    await jobs.create('imitated', running(600));
+    await jobs.until('imitated', 'readiness', isReady);
+    const [pod] = await jobs.pods('imitated', 1);
+    const labels = pod?.metadata?.labels ?? {};
+    const metadata = { name: 'imitated-1', labels };
+    const containers = [{ name: 'ranks', image: 'example.com/none' }];
+    await cluster()
+      .api(CoreV1Api)
+      .createNamespacedPod({ namespace: elsewhere.name, body: { metadata, spec: { containers, nodeSelector: { none: 'such' } } } });
+    const own = Object.fromEntries(Object.entries(labels).filter(([label]) => label.startsWith('sdxl.io/')));
+    await cluster()
+      .api(BatchV1Api)
+      .createNamespacedJob({
+        namespace: elsewhere.name,
+        body: {
+          metadata: { ...metadata, labels: own },
+          spec: { suspend: true, template: { spec: { containers, restartPolicy: 'Never' } } },
+        },
+      });
+    // Both are heard of before this one.
+    await jobs.create('later', running(0));
+    await jobs.completed('later');
+    await jobs.finish('imitated', 1);
+    assert.deepEqual(counted(await jobs.completed('imitated')), { attempt: 1, restarts: 0, disruptions: 0 });
   });
 
   test('a CRD that is deleted takes jobs and gangs along; jobs of one that is made again are made', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, suite, test } from 'node:test';
-import { CoreV1Api, RbacAuthorizationV1Api } from '@kubernetes/client-node';
+import { AdmissionregistrationV1Api, CoreV1Api, RbacAuthorizationV1Api } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { conditionOf, type JobStatus } from '../../operator/api/index.js';
 import type { ApiClient } from '../../operator/kube/index.js';
@@ -49,6 +49,34 @@ suite('refusals', { skip }, () => {
     await jobs.until('refused', 'refusal', waitsFor('QuotaExceeded'));
     await operator.measures(/^sdxl_operator_reconcile_total\{result="refused"\} [2-9]/mu);
     assert.match(await operator.metrics(), /^sdxl_operator_reconcile_total\{result="error"\} 0$/mu);
+  });
+
+  test('an admission webhook that does not answer is told of, and the job goes on once it is gone', async () => {
+    await using namespace = await cluster().namespace();
+    await using operator = await OperatorProcess.start(cluster(), { args: ['--namespace', namespace.name] });
+    const jobs = new SdxlJobs(cluster(), client, { namespace: namespace.name, context: () => operator.log });
+    const admission = cluster().api(AdmissionregistrationV1Api);
+    await admission.createValidatingWebhookConfiguration({
+      body: {
+        metadata: { name: 'silent' },
+        webhooks: [
+          {
+            name: 'silent.example.com',
+            admissionReviewVersions: ['v1'],
+            sideEffects: 'None',
+            failurePolicy: 'Fail',
+            clientConfig: { url: 'https://127.0.0.1:1/' },
+            namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace.name } },
+            rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
+          },
+        ],
+      },
+    });
+    await jobs.create('unheard');
+    const status = await jobs.until('unheard', 'refusal', waitsFor('ChildRefused'));
+    assert.match(conditionOf(status, 'GangReady')?.message ?? '', /failed calling webhook "silent\.example\.com"/u);
+    await admission.deleteValidatingWebhookConfiguration({ name: 'silent' });
+    await jobs.until('unheard', 'pod', ({ gang }) => gang?.pods?.length === 1);
   });
 
   test('a right that the operator lacks is one', async () => {
