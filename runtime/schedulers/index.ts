@@ -1,6 +1,6 @@
 /**
  * Samplers: which noise levels an image passes through, and how a predicted noise moves it from one to the next. A sampler is a
- * file that turns a number of steps into a table of coefficients; linear-step.ts says what they mean and runs them on the host.
+ * file of samplers/ that turns a number of steps into a table of coefficients; linear-step.ts says what they mean and runs them on the host.
  * Knows nothing of models, guidance, latents' layout or devices.
  */
 export { drawNoise, historyLength, LinearStepRun, type ConvertedWeights, type LinearStep } from './linear-step.js';

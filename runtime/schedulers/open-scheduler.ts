@@ -3,20 +3,20 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SdxlError } from '../errors/index.js';
 import { ConfigReader, snakeCase } from './config-reader.js';
-import { openDdim } from './ddim.js';
-import { openDdpm } from './ddpm.js';
-import { openDeisMultistep } from './deis-multistep.js';
-import { openDpmSolverMultistep } from './dpm-solver-multistep.js';
-import { openDpmSolverSinglestep } from './dpm-solver-singlestep.js';
-import { openEulerAncestralDiscrete } from './euler-ancestral-discrete.js';
-import { openEulerDiscrete } from './euler-discrete.js';
-import { openLcm } from './lcm.js';
-import { openLmsDiscrete } from './lms-discrete.js';
-import { openPndm } from './pndm.js';
+import { openDdim } from './samplers/ddim.js';
+import { openDdpm } from './samplers/ddpm.js';
+import { openDeisMultistep } from './samplers/deis-multistep.js';
+import { openDpmSolverMultistep } from './samplers/dpm-solver-multistep.js';
+import { openDpmSolverSinglestep } from './samplers/dpm-solver-singlestep.js';
+import { openEulerAncestralDiscrete } from './samplers/euler-ancestral-discrete.js';
+import { openEulerDiscrete } from './samplers/euler-discrete.js';
+import { openLcm } from './samplers/lcm.js';
+import { openLmsDiscrete } from './samplers/lms-discrete.js';
+import { openPndm } from './samplers/pndm.js';
 import type { Scheduler } from './scheduler.js';
-import { openTcd } from './tcd.js';
-import { openHeunDiscrete, openKdpm2AncestralDiscrete, openKdpm2Discrete } from './second-order.js';
-import { openUniPcMultistep } from './unipc-multistep.js';
+import { openTcd } from './samplers/tcd.js';
+import { openHeunDiscrete, openKdpm2AncestralDiscrete, openKdpm2Discrete } from './samplers/second-order.js';
+import { openUniPcMultistep } from './samplers/unipc-multistep.js';
 
 /** One row per supported class. */
 const schedulers: Readonly<Record<string, (reader: ConfigReader) => Scheduler>> = {

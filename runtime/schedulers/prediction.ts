@@ -65,3 +65,11 @@ export function levelOfSigma(sigma: number): NoiseLevel {
   const signal = 1 / Math.sqrt(sigma ** 2 + 1);
   return { signal, noise: sigma * signal };
 }
+
+/** σ = √((1 − ᾱ)/ᾱ) of each ᾱ. */
+export function sigmasOfAlphas(alphas: readonly number[]): Float32Array {
+  return Float32Array.from(alphas, (alpha) => {
+    const { signal, noise } = levelOfAlpha(alpha);
+    return noise / signal;
+  });
+}

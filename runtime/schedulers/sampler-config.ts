@@ -39,6 +39,9 @@ export function readSamplerConfig(reader: ConfigReader, standards: Standards): S
   };
 }
 
+/** What the last step leaves: nothing, or the least noise of training. */
+export const finalSigmas = ['zero', 'sigma_min'] as const;
+
 /** How noise levels are spread between the least and the largest, where timesteps do not say it. */
 export type SigmaSpacing = 'karras' | 'exponential';
 
@@ -72,4 +75,11 @@ export function requireTrained(timesteps: Float32Array, { numTrainTimesteps, ste
     `numInferenceSteps ${String(value)}: with steps_offset ${String(stepsOffset)} the first timestep would be ${String(first)}, but the training schedule ends at ${String(numTrainTimesteps - 1)}`,
     { fields: { field: 'numInferenceSteps', value, timestep: first } },
   );
+}
+
+/** Timesteps picked evenly from the grid of `original` steps that a model was distilled on, as many at most. */
+export function distilledTimesteps(numTrainTimesteps: number, original: number, count: number): Float32Array {
+  requireSteps(count, original);
+  const stride = Math.floor(numTrainTimesteps / original);
+  return Float32Array.from({ length: count }, (_, index) => (original - Math.floor(index * (original / count))) * stride - 1);
 }

@@ -43,3 +43,14 @@ export function standardDeviation(sigma: number): number {
   const round = Math.fround;
   return round(Math.sqrt(round(round(sigma * sigma) + 1)));
 }
+
+/**
+ * Down to a level below the next one, and as much new noise as leads back up to it. float32 after each operation: little is left of the last
+ * difference where levels lie far apart, and what diffusers makes of it is where the model is asked.
+ */
+export function ancestralLevels(sigma: number, next: number): { readonly up: number; readonly down: number } {
+  const round = Math.fround;
+  const [here, there] = [round(sigma * sigma), round(next * next)];
+  const up = round(Math.sqrt(round(round(there * round(here - there)) / here)));
+  return { up, down: round(Math.sqrt(round(there - round(up * up)))) };
+}

@@ -5,14 +5,13 @@
  * With λ = ln(signal/noise) = −ln σ a step of length h = λ' − λ keeps the share e^(−h)·signal'/signal of x and adds the integral of the
  * image's Taylor series in λ, whose derivatives D1 and D2 are divided differences of the converted outputs.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finalSigmas } from './euler-discrete.js';
-import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from './linear-step.js';
-import { trainingSigmas } from './noise-schedule.js';
-import { multistepLevels, type MultistepConfig } from './multistep-levels.js';
-import { convertAtLevel, levelOfSigma } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from '../linear-step.js';
+import { trainingSigmas } from '../noise-schedule.js';
+import { multistepLevels, type MultistepConfig } from '../multistep-levels.js';
+import { convertAtLevel, levelOfSigma } from '../prediction.js';
+import { finalSigmas, readSamplerConfig, readSigmaSpacing } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 interface DpmSolverConfig extends MultistepConfig {
   readonly algorithmType: 'dpmsolver++' | 'sde-dpmsolver++';

@@ -2,13 +2,13 @@
  * Linear multistep (Adams-Bashforth) of order 4 on uneven noise levels. Reference: diffusers 0.42.1, scheduling_lms_discrete.py, whose
  * order the pipeline leaves at 4; k-diffusion's `sample_lms`.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from './linear-step.js';
-import { trainingSigmas } from './noise-schedule.js';
-import { convertToNoiseAtSigma } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
-import { initialSigma, sigmaLevels, standardDeviation, type SigmaConfig } from './sigma-levels.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from '../linear-step.js';
+import { trainingSigmas } from '../noise-schedule.js';
+import { convertToNoiseAtSigma } from '../prediction.js';
+import { readSamplerConfig, readSigmaSpacing } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
+import { initialSigma, sigmaLevels, standardDeviation, type SigmaConfig } from '../sigma-levels.js';
 
 const className = 'LMSDiscreteScheduler';
 const order = 4;

@@ -2,13 +2,12 @@
  * Ancestral sampling with the posterior of the training process: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", equation 7.
  * Reference: diffusers 0.42.1, scheduling_ddpm.py.
  */
-import type { ConfigReader } from './config-reader.js';
-import { sigmasOfAlphas } from './ddim.js';
-import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { alphasCumprod, integerTimesteps } from './noise-schedule.js';
-import { convertAtLevel, levelOfAlpha } from './prediction.js';
-import { readSamplerConfig, requireSteps, requireTrained, type SamplerConfig } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
+import { alphasCumprod, integerTimesteps } from '../noise-schedule.js';
+import { convertAtLevel, levelOfAlpha, sigmasOfAlphas } from '../prediction.js';
+import { readSamplerConfig, requireSteps, requireTrained, type SamplerConfig } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 interface DdpmConfig extends SamplerConfig {
   /** Whether the noise is that of the training step (an upper bound) instead of the posterior's (a lower one). */

@@ -3,14 +3,13 @@
  * groups of rising order that all set out from their first one's x. Reference: diffusers 0.42.1, scheduling_dpmsolver_singlestep.py, which has neither
  * `timestep_spacing` nor `steps_offset`.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finalSigmas } from './euler-discrete.js';
-import { finiteSteps, keptAnchor, sampleAsAnchor, type ConvertedWeights, type LinearStep } from './linear-step.js';
-import { multistepLevels, type MultistepConfig } from './multistep-levels.js';
-import { trainingSigmas } from './noise-schedule.js';
-import { convertAtLevel, levelOfSigma } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, keptAnchor, sampleAsAnchor, type ConvertedWeights, type LinearStep } from '../linear-step.js';
+import { multistepLevels, type MultistepConfig } from '../multistep-levels.js';
+import { trainingSigmas } from '../noise-schedule.js';
+import { convertAtLevel, levelOfSigma } from '../prediction.js';
+import { finalSigmas, readSamplerConfig, readSigmaSpacing } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 interface SinglestepConfig extends MultistepConfig {
   readonly sde: boolean;

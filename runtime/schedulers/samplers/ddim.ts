@@ -2,12 +2,12 @@
  * Denoising diffusion implicit models: Song et al. 2020, equations 12 and 16, without noise unless η is given. Reference: diffusers 0.42.1,
  * scheduling_ddim.py.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { alphasCumprod, integerTimesteps } from './noise-schedule.js';
-import { convertAtLevel, levelOfAlpha, moveNoise } from './prediction.js';
-import { readSamplerConfig, requireSteps, requireTrained, type SamplerConfig } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
+import { alphasCumprod, integerTimesteps } from '../noise-schedule.js';
+import { convertAtLevel, levelOfAlpha, moveNoise, sigmasOfAlphas } from '../prediction.js';
+import { readSamplerConfig, requireSteps, requireTrained, type SamplerConfig } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 const className = 'DDIMScheduler';
 
@@ -50,12 +50,4 @@ function ddimSchedule(config: DdimConfig, alphas: Float32Array, count: number): 
   });
   const levels = [...Array.from(timesteps, (timestep) => alphas[timestep] ?? NaN), finalAlpha];
   return { timesteps, sigmas: sigmasOfAlphas(levels), initNoiseSigma: 1, steps: finiteSteps(className, steps) };
-}
-
-/** σ = √((1 − ᾱ)/ᾱ) of each ᾱ. */
-export function sigmasOfAlphas(alphas: readonly number[]): Float32Array {
-  return Float32Array.from(alphas, (alpha) => {
-    const { signal, noise } = levelOfAlpha(alpha);
-    return noise / signal;
-  });
 }

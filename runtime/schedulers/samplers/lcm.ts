@@ -2,12 +2,12 @@
  * Latent consistency models: each step jumps to the image and noises it again. Luo et al. 2023, algorithm 3. Reference: diffusers
  * 0.42.1, scheduling_lcm.py, which reads but does not use `timestep_spacing`, `steps_offset` and `set_alpha_to_one`.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { alphasCumprod } from './noise-schedule.js';
-import { convertAtLevel, levelOfAlpha } from './prediction.js';
-import { readSamplerConfig, requireSteps, type SamplerConfig } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
+import { alphasCumprod } from '../noise-schedule.js';
+import { convertAtLevel, levelOfAlpha } from '../prediction.js';
+import { distilledTimesteps, readSamplerConfig, type SamplerConfig } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 interface LcmConfig extends SamplerConfig {
   /** Length of the grid the model was distilled on, from which the steps are picked. */
@@ -55,11 +55,4 @@ function lcmSchedule(config: LcmConfig, alphas: Float32Array, count: number): Sc
     return noise / signal;
   });
   return { timesteps, sigmas, initNoiseSigma: 1, steps: finiteSteps(className, steps) };
-}
-
-/** Timesteps picked evenly from the grid of `original` steps that a model was distilled on, as many at most. */
-export function distilledTimesteps(numTrainTimesteps: number, original: number, count: number): Float32Array {
-  requireSteps(count, original);
-  const stride = Math.floor(numTrainTimesteps / original);
-  return Float32Array.from({ length: count }, (_, index) => (original - Math.floor(index * (original / count))) * stride - 1);
 }

@@ -2,13 +2,13 @@
  * Exponential integrator with polynomials in log ρ, ρ = noise/signal, of orders 1 to 3: Zhang and Chen 2022, "Fast Sampling of Diffusion
  * Models with Exponential Integrator", tAB-DEIS. Reference: diffusers 0.42.1, scheduling_deis_multistep.py.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from './linear-step.js';
-import { multistepLevels, type MultistepConfig } from './multistep-levels.js';
-import { trainingSigmas } from './noise-schedule.js';
-import { convertToNoiseAtLevel, levelOfSigma } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from '../linear-step.js';
+import { multistepLevels, type MultistepConfig } from '../multistep-levels.js';
+import { trainingSigmas } from '../noise-schedule.js';
+import { convertToNoiseAtLevel, levelOfSigma } from '../prediction.js';
+import { readSamplerConfig, readSigmaSpacing } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 interface DeisConfig extends MultistepConfig {
   readonly solverOrder: number;

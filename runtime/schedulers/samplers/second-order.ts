@@ -7,13 +7,13 @@
  * n steps are 2n − 1 calls of the model: the last step goes to σ = 0, where there is nothing to ask, and is Euler's. The first call of a
  * step leaves x in `anchor`, and the second sets out from there again.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finiteSteps, keptAnchor, sampleAsAnchor, type ConvertedWeights, type LinearStep } from './linear-step.js';
-import { timestepOfSigma, trainingSigmas } from './noise-schedule.js';
-import { convertToNoiseAtSigma, predictionTypes } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
-import { initialSigma, sigmaLevels, standardDeviation, type SigmaConfig } from './sigma-levels.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, keptAnchor, sampleAsAnchor, type ConvertedWeights, type LinearStep } from '../linear-step.js';
+import { timestepOfSigma, trainingSigmas } from '../noise-schedule.js';
+import { convertToNoiseAtSigma, predictionTypes } from '../prediction.js';
+import { readSamplerConfig, readSigmaSpacing } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
+import { ancestralLevels, initialSigma, sigmaLevels, standardDeviation, type SigmaConfig } from '../sigma-levels.js';
 
 interface Method {
   readonly className: string;
@@ -62,17 +62,6 @@ const ancestralMidpoint: Method = {
 export const openHeunDiscrete = (reader: ConfigReader): Scheduler => open(reader, heun, () => reader.off('clip_sample'));
 export const openKdpm2Discrete = (reader: ConfigReader): Scheduler => open(reader, midpoint);
 export const openKdpm2AncestralDiscrete = (reader: ConfigReader): Scheduler => open(reader, ancestralMidpoint);
-
-/**
- * Down to a level below the next one, and as much new noise as leads back up to it. float32 after each operation: little is left of the last
- * difference where levels lie far apart, and what diffusers makes of it is where the model is asked.
- */
-export function ancestralLevels(sigma: number, next: number): { readonly up: number; readonly down: number } {
-  const round = Math.fround;
-  const [here, there] = [round(sigma * sigma), round(next * next)];
-  const up = round(Math.sqrt(round(round(there * round(here - there)) / here)));
-  return { up, down: round(Math.sqrt(round(there - round(up * up)))) };
-}
 
 function open(reader: ConfigReader, method: Method, readMore: () => void = () => undefined): Scheduler {
   readMore();

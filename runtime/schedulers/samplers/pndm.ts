@@ -4,13 +4,12 @@
  *
  * n steps are n + 1 calls of the model: the second goes back to where the first set out from.
  */
-import type { ConfigReader } from './config-reader.js';
-import { sigmasOfAlphas } from './ddim.js';
-import { finiteSteps, keptAnchor, sampleAsAnchor, type ConvertedWeights, type LinearStep } from './linear-step.js';
-import { alphasCumprod, integerTimesteps } from './noise-schedule.js';
-import { levelOfAlpha } from './prediction.js';
-import { readSamplerConfig, requireSteps, requireTrained, type SamplerConfig } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, keptAnchor, sampleAsAnchor, type ConvertedWeights, type LinearStep } from '../linear-step.js';
+import { alphasCumprod, integerTimesteps } from '../noise-schedule.js';
+import { levelOfAlpha, sigmasOfAlphas } from '../prediction.js';
+import { readSamplerConfig, requireSteps, requireTrained, type SamplerConfig } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 const className = 'PNDMScheduler';
 

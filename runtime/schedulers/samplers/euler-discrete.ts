@@ -2,15 +2,13 @@
  * The deterministic Euler sampler: algorithm 1 of Karras et al. 2022 ("Elucidating the Design Space of Diffusion-Based Generative
  * Models") without second-order correction and without churn. Reference: diffusers 0.42.1, scheduling_euler_discrete.py.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { trainingSigmas } from './noise-schedule.js';
-import { convertAtSigma } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
-import { initialSigma, sigmaLevels, standardDeviation, type SigmaConfig } from './sigma-levels.js';
-
-export const finalSigmas = ['zero', 'sigma_min'] as const;
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
+import { trainingSigmas } from '../noise-schedule.js';
+import { convertAtSigma } from '../prediction.js';
+import { finalSigmas, readSamplerConfig, readSigmaSpacing } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
+import { initialSigma, sigmaLevels, standardDeviation, type SigmaConfig } from '../sigma-levels.js';
 
 interface EulerDiscreteConfig extends SigmaConfig {
   readonly finalSigmasType: (typeof finalSigmas)[number];

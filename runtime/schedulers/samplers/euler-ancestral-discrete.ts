@@ -2,14 +2,13 @@
  * Ancestral sampling with Euler steps: down to a level below the next one, then back up with new noise. Reference: diffusers 0.42.1,
  * scheduling_euler_ancestral_discrete.py; k-diffusion's `sample_euler_ancestral`.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { interpolate, spacedTimesteps, trainingSigmas } from './noise-schedule.js';
-import { convertAtSigma } from './prediction.js';
-import { readSamplerConfig, requireSteps, type SamplerConfig } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
-import { ancestralLevels } from './second-order.js';
-import { initialSigma, standardDeviation } from './sigma-levels.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
+import { interpolate, spacedTimesteps, trainingSigmas } from '../noise-schedule.js';
+import { convertAtSigma } from '../prediction.js';
+import { readSamplerConfig, requireSteps, type SamplerConfig } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
+import { ancestralLevels, initialSigma, standardDeviation } from '../sigma-levels.js';
 
 const className = 'EulerAncestralDiscreteScheduler';
 

@@ -3,14 +3,12 @@
  * Consistency Distillation", algorithm 4, where η is γ. Reference: diffusers 0.42.1, scheduling_tcd.py, which reads but does not use
  * `timestep_spacing`, `steps_offset` and `timestep_scaling`; its pipeline's η is 0 unless given.
  */
-import type { ConfigReader } from './config-reader.js';
-import { sigmasOfAlphas } from './ddim.js';
-import { distilledTimesteps } from './lcm.js';
-import { finiteSteps, sampleAsAnchor, type LinearStep } from './linear-step.js';
-import { alphasCumprod } from './noise-schedule.js';
-import { convertAtLevel, levelOfAlpha, moveNoise } from './prediction.js';
-import { readSamplerConfig, type SamplerConfig } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
+import { alphasCumprod } from '../noise-schedule.js';
+import { convertAtLevel, levelOfAlpha, moveNoise, sigmasOfAlphas } from '../prediction.js';
+import { distilledTimesteps, readSamplerConfig, type SamplerConfig } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 interface TcdConfig extends SamplerConfig {
   /** Length of the grid the model was distilled on, from which the steps are picked. */

@@ -5,14 +5,13 @@
  * Once the output at x is known, the corrector repeats the step that led to x from where it set out (the anchor), now with that
  * output; the predictor goes on from the corrected point.
  */
-import type { ConfigReader } from './config-reader.js';
-import { finalSigmas } from './euler-discrete.js';
-import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from './linear-step.js';
-import { multistepLevels, type MultistepConfig } from './multistep-levels.js';
-import { trainingSigmas } from './noise-schedule.js';
-import { convertAtLevel, levelOfSigma } from './prediction.js';
-import { readSamplerConfig, readSigmaSpacing } from './sampler-config.js';
-import type { Schedule, Scheduler } from './scheduler.js';
+import type { ConfigReader } from '../config-reader.js';
+import { finiteSteps, sampleAsAnchor, type ConvertedWeights, type LinearStep } from '../linear-step.js';
+import { multistepLevels, type MultistepConfig } from '../multistep-levels.js';
+import { trainingSigmas } from '../noise-schedule.js';
+import { convertAtLevel, levelOfSigma } from '../prediction.js';
+import { finalSigmas, readSamplerConfig, readSigmaSpacing } from '../sampler-config.js';
+import type { Schedule, Scheduler } from '../scheduler.js';
 
 interface UniPcConfig extends MultistepConfig {
   readonly solverType: 'bh1' | 'bh2';
