@@ -206,9 +206,9 @@ export function addBackendOption(command: Command): Command {
 const size = integerPair('height', 'width');
 const crop = integerPair('top', 'left');
 
-/** Adds one `file[:weight]`; what follows the last colon is a weight if it is a number. */
+/** Adds one `file[:weight]`; what follows the last colon is a weight if it is a number, or if a file's name ends before it. */
 function loras(text: string, previous: readonly LoraOption[] = []): readonly LoraOption[] {
-  const [, path = text, weight] = /^(.+):(-?[\d.]+)$/u.exec(text) ?? [];
+  const [, path = text, weight] = /^(.+):(-?[\d.]+)$/u.exec(text) ?? /^(.+\.safetensors):([^/:]*)$/u.exec(text) ?? [];
   return [...previous, { path, ...(weight === undefined ? {} : { weight }) }];
 }
 

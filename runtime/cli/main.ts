@@ -11,19 +11,28 @@ const lingerMs = 2_000;
 const fewFiles = 256;
 /** After the second signal: long enough to see the killed ranks go and to say so. */
 const lastWordsMs = 1_000;
+/** After the first signal and the grace period: long enough to kill the ranks that are left, and to tell what became of them. */
+const overdueMs = 5_000;
 
 // Before anything else is loaded: the first process of a container is not ended by a signal that nobody handles.
 const [stop, kill] = [new AbortController(), new AbortController()];
 let received: 'SIGINT' | 'SIGTERM' | undefined;
+/** What ranks have to end by themselves, once it is known. */
+let gracePeriodMs = 0;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     if (received !== undefined) {
       kill.abort();
-      setTimeout(() => process.exit(signalled()), lastWordsMs).unref();
+      setTimeout(leave, lastWordsMs).unref();
       return;
     }
     received = signal === 'SIGINT' ? 'SIGINT' : 'SIGTERM';
-    stop.abort(new SdxlError('CANCELLED', `stopped by ${signal}`, { fields: { signal } }));
+    const cancelled = new SdxlError('CANCELLED', `stopped by ${signal}`, { fields: { signal } });
+    stop.abort(cancelled);
+    setTimeout(() => {
+      process.stderr.write(`error ${cancelled.code}: ${cancelled.message}\n`);
+      leave();
+    }, gracePeriodMs + overdueMs).unref();
   });
 }
 let unwritten: SdxlError | undefined;
@@ -45,6 +54,7 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     const [{ readEnvironment }, { runProgram }] = await Promise.all([import('../launch/index.js'), import('./program.js')]);
     const environment = { ...readEnvironment(), ...(verbose ? { logLevel: 'debug' as const } : {}) };
+    gracePeriodMs = environment.gracePeriodMs;
     await runProgram({ environment, stdout: process.stdout, stderr: process.stderr, stop: stop.signal, kill: kill.signal }, args);
     await flushed(process.stdout);
     if (unwritten !== undefined) throw unwritten;
@@ -85,6 +95,15 @@ function unloaded(thrown: unknown): unknown {
   const limit = Number(userLimits?.open_files?.soft);
   if (!(limit < fewFiles)) return thrown;
   return Object.assign(new Error(`too many open files, at most ${String(limit)} may be`), { code: 'EMFILE' });
+}
+
+/** Leaves at once, as the signal would have it: to exit would wait for threads that wait for a file system. */
+function leave(): void {
+  const signal = received ?? 'SIGTERM';
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  // The first process of a container is not ended so.
+  process.exit(signalled());
 }
 
 function signalled(): number | undefined {

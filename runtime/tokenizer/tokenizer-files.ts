@@ -136,7 +136,10 @@ function parsePair(file: string, parts: readonly unknown[], source: unknown): re
   return [left, right];
 }
 
-/** Every byte, every byte at the end of a word and every merge's result must have an id, so that no text is unknown. */
+/**
+ * Every byte, every byte at the end of a word and every merge's result must have an id, so that no text is unknown. A word that no merge
+ * makes tells of a file that was cut short: prompts would be read in other tokens than those the encoders were trained on.
+ */
 function requireComplete({ file, vocabulary, merges }: VocabularyModel): void {
   const made = merges.map(([left, right]) => left + right);
   const alphabet = byteAlphabet().flatMap((char) => [char, char + endOfWord]);
@@ -146,6 +149,12 @@ function requireComplete({ file, vocabulary, merges }: VocabularyModel): void {
       file,
       `lacks ${String(missing.length)} symbols of the byte alphabet or the merges, the first is ${JSON.stringify(missing[0])}`,
     );
+  }
+  const known = new Set([...alphabet, ...made]);
+  const unmade = [...vocabulary.keys()].filter((symbol) => symbol.endsWith(endOfWord) && !known.has(symbol));
+  if (unmade.length > 0) {
+    const found = `has ${String(unmade.length)} words that no merge makes, the first is ${JSON.stringify(unmade[0])}`;
+    throw invalid(file, `${found}: the merges are incomplete, fetch them again`);
   }
 }
 

@@ -1,5 +1,5 @@
 /** One open safetensors file: its tensor table and reads by range. Only the header is read at opening. */
-import { open, realpath, type FileHandle } from 'node:fs/promises';
+import { open, realpath, stat, type FileHandle } from 'node:fs/promises';
 import { SdxlError } from '../errors/index.js';
 import { bfloat16ToFloat32, elementCount, float16ToFloat32, float32, type Tensor } from '../tensor/index.js';
 import { lengthPrefixBytes, parseHeader, parseHeaderLength, type TensorEntry } from './safetensors-header.js';
@@ -35,17 +35,7 @@ export class SafetensorsFile implements AsyncDisposable {
    * @throws SdxlError MODEL_NOT_FOUND where the file can't be opened, WEIGHTS_INVALID where it is not what it should be.
    */
   static async open(path: string): Promise<SafetensorsFile> {
-    let realPath: string;
-    let handle: FileHandle;
-    try {
-      realPath = await realpath(path);
-      handle = await open(realPath, 'r');
-    } catch (cause) {
-      throw new SdxlError('MODEL_NOT_FOUND', `${path} can't be opened (${errorCode(cause)}): check its path`, {
-        fields: { file: path },
-        cause,
-      });
-    }
+    const { realPath, handle } = await openPlain(path);
     try {
       const { size } = await handle.stat();
       const prefix = await readRange(handle, path, 0, Math.min(lengthPrefixBytes, size));
@@ -115,6 +105,23 @@ export async function decodeFloat32(file: string, entry: TensorEntry, read: (int
     });
   }
   return float32(shape, values);
+}
+
+async function openPlain(path: string): Promise<{ realPath: string; handle: FileHandle }> {
+  try {
+    const realPath = await realpath(path);
+    // A pipe would be waited for.
+    if (!(await stat(realPath)).isFile()) {
+      throw weightsError({ file: path, expected: 'a file', found: 'something else', advice: 'check its path' });
+    }
+    return { realPath, handle: await open(realPath, 'r') };
+  } catch (cause) {
+    if (cause instanceof SdxlError) throw cause;
+    throw new SdxlError('MODEL_NOT_FOUND', `${path} can't be opened (${errorCode(cause)}): check its path`, {
+      fields: { file: path },
+      cause,
+    });
+  }
 }
 
 async function readRange(handle: FileHandle, file: string, position: number, sizeBytes: number): Promise<Uint8Array> {

@@ -61,10 +61,17 @@ export function parseHeaderLength(file: string, prefix: Uint8Array, fileBytes: n
       file,
       expected: `a header of 2 to ${most.toString()} bytes`,
       found: `a header length of ${length.toString()}`,
-      advice: `${damagedFileAdvice}, or it is no safetensors file`,
+      advice: isLfsPointer(prefix)
+        ? 'it is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`'
+        : `${damagedFileAdvice}, or it is no safetensors file`,
     });
   }
   return Number(length);
+}
+
+/** What a clone without Git LFS leaves in place of a large file: `version https://git-lfs.github.com/spec/v1`. */
+function isLfsPointer(prefix: Uint8Array): boolean {
+  return new TextDecoder().decode(prefix) === 'version ';
 }
 
 /** Checks the JSON against the file's size. Every rule names the tensor, what was expected and what was found. */

@@ -48,6 +48,7 @@ const refused: readonly (readonly [args: readonly string[], says: RegExp])[] = [
   [smallJob(directory, '--variant', 'ema'), /error MODEL_NOT_FOUND: .*no component has weights of the variant "ema"/u],
   [smallJob(directory, '--lora', 'x.pt'), /error JOB_INVALID: --lora: "x\.pt" must end in \.safetensors/u],
   [smallJob(directory, '--lora', 'x.safetensors:100'), /error JOB_INVALID: --lora: "100" must be a decimal from -99\.9999/u],
+  [smallJob(directory, '--lora', 'x.safetensors:strong'), /error JOB_INVALID: --lora: "strong" must be a decimal from -99\.9999/u],
   [smallJob(directory, '--lora', 'x.safetensors'), /error MODEL_NOT_FOUND: x\.safetensors can't be opened \(ENOENT\)/u],
   [
     smallJob(directory, '--lora', `${directory}/unet/diffusion_pytorch_model.safetensors`),

@@ -1,8 +1,8 @@
 /** What the command line reads from and writes to may stay silent, be full or go away. No rank is started here. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { cp, open, rm } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { packageFile } from '../../runtime/package-root.js';
 import { eventually, Sdxl, Workspace } from '../support/sdxl.js';
@@ -34,6 +34,28 @@ for (const [signal, expected] of [
     }
   });
 }
+
+test('a file that does not answer holds no process that is told to end, once or twice', async () => {
+  const model = workspace.file('silent');
+  await cp(packageFile('models/tiny-sdxl'), model, { recursive: true });
+  const config = workspace.file('silent/unet/config.json');
+  await rm(config);
+  execFileSync('mkfifo', [config]);
+  for (const [graceSeconds, signals] of [
+    ['1', ['SIGTERM']],
+    ['600', ['SIGINT', 'SIGTERM']],
+  ] as const) {
+    const env = { SDXL_GRACE_PERIOD_SECONDS: graceSeconds };
+    const run = new Sdxl(['inspect', '--model', model], { cwd: workspace.path, env });
+    // Opens only while somebody reads.
+    const silence = await eventually('a reader', () => open(config, constants.O_WRONLY | constants.O_NONBLOCK).catch(() => undefined));
+    for (const signal of signals) run.kill(signal);
+    const { code } = await run.end(15_000);
+    await silence.close();
+    // Of two signals that are sent at once either may arrive first.
+    assert.ok(code === 143 || (signals.length > 1 && code === 130), String(code));
+  }
+});
 
 test(
   'a full disk behind stdout is an error, a reader that left is none',

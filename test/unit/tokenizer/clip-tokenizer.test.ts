@@ -226,6 +226,12 @@ const wrongFiles: [string, Record<string, string | null>, RegExp, string][] = [
   ['a vocabulary without bytes', { 'vocab.json': '{"a": 0}' }, /lacks \d+ symbols/, 'vocab.json'],
   ['an id that is text', { 'vocab.json': '{"a": "0"}' }, /"a": expected a non-negative integer id, found "0"/, 'vocab.json'],
   ['one id for two', { 'vocab.json': '{"a": 0, "b": 0}' }, /gives one id to two tokens/, 'vocab.json'],
+  [
+    'merges cut short',
+    { 'merges.txt': (await readFile(join(fixture, 'merges.txt'), 'utf8')).split('\n').slice(0, 101).join('\n') },
+    /has \d+ words that no merge makes, the first is ".*<\/w>": the merges are incomplete, fetch them again$/,
+    'vocab.json',
+  ],
   ['added tokens', { 'added_tokens.json': '{"<cat>": 1024}' }, /is not supported: textual inversion/, 'added_tokens.json'],
 ];
 for (const [name, files, message, file] of wrongFiles) {

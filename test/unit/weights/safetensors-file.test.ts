@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -160,6 +161,20 @@ test('refused: fewer than eight bytes', async () => {
   const path = nextPath();
   await writeFile(path, 'abc');
   await assert.rejects(SafetensorsFile.open(path), weightsInvalid(/at least 8 bytes, found 3 bytes/));
+});
+
+test('refused: a directory, and a pipe that nobody writes to', async () => {
+  const [directory, pipe] = [nextPath(), nextPath()];
+  await mkdir(directory);
+  execFileSync('mkfifo', [pipe]);
+  for (const path of [directory, pipe])
+    await assert.rejects(SafetensorsFile.open(path), weightsInvalid(/expected a file, found something else/));
+});
+
+test('refused: a pointer of Git LFS, with the way to the file itself', async () => {
+  const path = nextPath();
+  await writeFile(path, 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 10265086664\n');
+  await assert.rejects(SafetensorsFile.open(path), weightsInvalid(/it is a pointer of Git LFS, .* `git lfs pull`$/));
 });
 
 test('refused: text that is no UTF-8', async () => {
