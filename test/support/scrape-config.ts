@@ -4,14 +4,24 @@ import { at, type KubernetesObject } from './manifests.js';
 export interface Relabeling {
   readonly source_labels?: readonly string[];
   readonly regex?: string;
-  readonly action?: 'keep' | 'drop';
+  readonly action?: 'keep' | 'drop' | 'labeldrop';
   readonly target_label?: string;
   readonly replacement?: string;
+}
+
+/** As monitors write it. */
+interface MonitorRelabeling {
+  readonly action?: 'keep' | 'labeldrop';
+  readonly sourceLabels?: readonly string[];
+  readonly targetLabel?: string;
+  readonly regex?: string;
 }
 
 interface Endpoint {
   readonly port: string;
   readonly honorLabels?: boolean;
+  readonly relabelings?: readonly MonitorRelabeling[];
+  readonly metricRelabelings?: readonly MonitorRelabeling[];
 }
 
 /** Files with the targets of each role, labelled as Kubernetes' service discovery labels them. */
@@ -25,13 +35,18 @@ export function scrapeConfigs(monitor: KubernetesObject, files: TargetFiles, int
   const role = monitor.kind === 'ServiceMonitor' ? 'service' : 'pod';
   const namespace = monitor.metadata.namespace ?? '';
   const endpoints = at(monitor, 'spec', role === 'service' ? 'endpoints' : 'podMetricsEndpoints') as readonly Endpoint[];
-  return endpoints.map(({ port, honorLabels = false }, index) => ({
+  return endpoints.map(({ port, honorLabels = false, relabelings = [], metricRelabelings = [] }, index) => ({
     job_name: `${monitor.kind}/${namespace}/${monitor.metadata.name}/${String(index)}`,
     honor_labels: honorLabels,
     scrape_interval: interval,
     scrape_timeout: interval,
     file_sd_configs: [{ files: [role === 'service' ? files.endpoints : files.pod] }],
-    relabel_configs: [...selected(monitor, role), ...labelled(role, port, `${namespace}/${monitor.metadata.name}`)],
+    relabel_configs: [
+      ...selected(monitor, role),
+      ...labelled(role, port, `${namespace}/${monitor.metadata.name}`),
+      ...relabelings.map(relabeling),
+    ],
+    metric_relabel_configs: metricRelabelings.map(relabeling),
   }));
 }
 
@@ -54,6 +69,15 @@ function labelled(role: 'service' | 'pod', port: string, name: string): readonly
     role === 'service' ? copied('job', '__meta_kubernetes_service_name') : { target_label: 'job', replacement: name },
     { target_label: 'endpoint', replacement: port },
   ];
+}
+
+function relabeling({ sourceLabels, targetLabel, action, regex }: MonitorRelabeling): Relabeling {
+  return {
+    ...(sourceLabels === undefined ? {} : { source_labels: sourceLabels }),
+    ...(targetLabel === undefined ? {} : { target_label: targetLabel }),
+    ...(action === undefined ? {} : { action }),
+    ...(regex === undefined ? {} : { regex }),
+  };
 }
 
 /** The end of a meta label's name. */
