@@ -74,7 +74,8 @@ export async function joinGang(options: JoinOptions): Promise<Roster> {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof SdxlError) throw error;
-      const details = error instanceof Error ? error.message : String(error);
+      // OpenSSL's messages end with a line break.
+      const details = (error instanceof Error ? error.message : String(error)).replaceAll(/\s+/gu, ' ');
       // Something else may answer for a moment while rank 0 is being placed.
       distrustedSince = isCertificateFailure(details) ? (distrustedSince ?? Date.now()) : undefined;
       if (distrustedSince !== undefined && Date.now() - distrustedSince > distrustMs) throw distrusted(coordinator, details, error);
@@ -159,7 +160,7 @@ function distrusted(coordinator: Address, details: string, cause: unknown): Sdxl
   const where = formatAddress(coordinator);
   return new SdxlError(
     'UNAUTHENTICATED',
-    `rank 0 at ${where} and this rank do not accept each other's certificates (${details}): give every rank of the job certificates of one authority`,
+    `rank 0 at ${where} and this rank do not accept each other's certificates (${details}): give every rank of the job certificates of one authority, or none`,
     { fields: { rank: 0, host: coordinator.host, port: coordinator.port }, cause },
   );
 }

@@ -62,6 +62,19 @@ describe('a gang with certificates', () => {
     });
   }
 
+  it('is not joined by rank 0 without one, and a line says so', async () => {
+    const port = await freePort();
+    const timeouts = { rendezvousMs: 20_000, exchangeMs: 20_000, closeMs: 3_000, abortMs: 500 };
+    const plain = assert.rejects(GrpcCommunicator.open({ ...rankOptions(0, 2, port), timeouts: { ...timeouts, rendezvousMs: 8_000 } }), {
+      code: 'RENDEZVOUS_TIMEOUT',
+    });
+    await assert.rejects(GrpcCommunicator.open({ ...rankOptions(1, 2, port), timeouts, tls: identity }), {
+      code: 'UNAUTHENTICATED',
+      message: /^[^\n]+: give every rank of the job certificates of one authority, or none$/u,
+    });
+    await plain;
+  });
+
   it('takes no connection without a certificate, and its own is the job’s', async () => {
     const gang = await openGang(2, (options) => ({ ...options, tls: identity, coordinator: { ...options.coordinator } }));
     const port = await freePort();
