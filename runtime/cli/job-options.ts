@@ -8,7 +8,7 @@ import { SdxlError } from '../errors/index.js';
 import { localJob, type Environment, type LocalJob } from '../launch/index.js';
 import { patchModes } from '../parallel/index.js';
 import { parseObjectUri } from '../storage/index.js';
-import { field, integer, integerIn, integerPair, type Pair } from './numbers.js';
+import { field, integer, integerIn, integerPair, once, type Pair } from './numbers.js';
 
 /** One `--lora`. */
 interface LoraOption {
@@ -179,10 +179,10 @@ export function addModeOptions(command: Command): Command {
 
 export function addImageOptions(command: Command): Command {
   return command
-    .option('--prompt <text>', 'what the image shows')
-    .option('--prompt-2 <text>', 'what the second text encoder is told instead')
-    .option('--negative-prompt <text>', 'what it must not show')
-    .option('--negative-prompt-2 <text>', 'what the second text encoder is told instead of --negative-prompt')
+    .option('--prompt <text>', 'what the image shows', once)
+    .option('--prompt-2 <text>', 'what the second text encoder is told instead', once)
+    .option('--negative-prompt <text>', 'what it must not show', once)
+    .option('--negative-prompt-2 <text>', 'what the second text encoder is told instead of --negative-prompt', once)
     .option('--prompt-syntax <name>', 'Plain text, or Weighted: (text:1.3), [text], BREAK and any length (default: Plain)')
     .option('--clip-skip <count>', 'layers of the text encoders to leave out beyond the last (default: 0)', integer)
     .option('--original-size <height,width>', "size that a training picture is said to have had (default: the image's)", size)

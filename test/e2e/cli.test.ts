@@ -233,6 +233,12 @@ const refusals: readonly {
     says: /error USAGE: .*it may be given once, and 'a\.yaml' was given before/u,
   },
   {
+    name: 'two prompts outside of a file',
+    args: ['run', '--model', model, '--prompt', 'a boat', '--prompt', 'a rabbit'],
+    code: 2,
+    says: /error USAGE: option '--prompt <text>' .*it may be given once, and 'a boat' was given before/u,
+  },
+  {
     name: 'a field given twice',
     args: ['run', '-f', 'job.yaml', '--seed', '1'],
     code: 2,
