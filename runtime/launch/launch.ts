@@ -175,15 +175,20 @@ export async function openModel(model: LocalSpec['model']): Promise<Model> {
     const path = [model.path, model.configFrom, model.tokenizer].find((each) => each !== undefined && error.message.startsWith(each));
     if (path === undefined || isAbsolute(path)) throw error;
     const directory = resolve(path);
-    const fetching =
-      repositoryName.test(path) && !existsSync(directory)
-        ? `; if it is a repository of the Hugging Face Hub: sdxl fetch --repo ${path} --output ${path}`
-        : '';
+    const fetching = existsSync(directory) ? '' : fetchAdvice(path);
     throw new SdxlError(error.code, `${error.message}; resolved against the working directory, ${path} is ${directory}${fetching}`, {
       fields: { ...error.fields, directory },
       cause: error.cause,
     });
   }
+}
+
+/** How a model that is named as elsewhere comes to be here. */
+function fetchAdvice(path: string): string {
+  if (path.startsWith('s3://')) return `; fetch it first: sdxl fetch --s3 ${path} --output DIR`;
+  const [, ofPage] = /^https?:\/\/huggingface\.co\/([^/]+\/[^/]+)/u.exec(path) ?? [];
+  if (ofPage !== undefined) return `; fetch it first: sdxl fetch --repo ${ofPage} --output ${ofPage}`;
+  return repositoryName.test(path) ? `; if it is a repository of the Hugging Face Hub: sdxl fetch --repo ${path} --output ${path}` : '';
 }
 
 async function checkModel({ job, task }: LaunchOptions, localRanks: number, memory: MemoryBudget | undefined): Promise<void> {

@@ -269,6 +269,18 @@ const refusals: readonly {
     says: /error MODEL_NOT_FOUND: .*; if it is a repository of the Hugging Face Hub: sdxl fetch --repo owner\/some-model-1\.0 --output owner\/some-model-1\.0$/mu,
   },
   {
+    name: 'a model by its page on the Hub',
+    args: smallJob('https://huggingface.co/owner/some-model-1.0/tree/main'),
+    code: 2,
+    says: /error MODEL_NOT_FOUND: .*; fetch it first: sdxl fetch --repo owner\/some-model-1\.0 --output owner\/some-model-1\.0$/mu,
+  },
+  {
+    name: 'a model in object storage',
+    args: smallJob('s3://bucket/sdxl'),
+    code: 2,
+    says: /error MODEL_NOT_FOUND: .*; fetch it first: sdxl fetch --s3 s3:\/\/bucket\/sdxl --output DIR$/mu,
+  },
+  {
     name: 'an output below a file',
     args: smallJob(model, '--output', 'file/x.png'),
     code: 3,
