@@ -1,13 +1,15 @@
 /** Jobs in files. */
-import { constants, openSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { constants, createReadStream, openSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { addAbortSignal, type Readable } from 'node:stream';
-import { buffer as readAll } from 'node:stream/consumers';
 import { validateSdxlJob, type SdxlJob } from '../../crds/index.js';
 import { SdxlError } from '../errors/index.js';
-import { localJob, type LocalJob } from '../launch/index.js';
+import { formatBytes, localJob, type LocalJob } from '../launch/index.js';
 import { jobInvalid } from './job-options.js';
+
+/** More text than any job or list of prompts; a device or a pipe may never end. */
+const maxTextBytes = 64 * 2 ** 20;
 
 /** Text of a job's file. @throws SdxlError USAGE, or the signal's reason */
 export function readJobText(file: string, signal: AbortSignal): Promise<string> {
@@ -20,7 +22,7 @@ export async function readText(option: string, file: string, signal: AbortSignal
   try {
     signal.throwIfAborted();
     if (file === '-') bytes = await readStream(process.stdin, signal);
-    else bytes = (await stat(file)).isFIFO() ? await readStream(openPipe(file), signal) : await readFile(file, { signal });
+    else bytes = await readStream((await stat(file)).isFIFO() ? openPipe(file) : createReadStream(file), signal);
   } catch (cause) {
     signal.throwIfAborted();
     throw new SdxlError('USAGE', `${option} ${file}: the file can't be read (${cause instanceof Error ? cause.message : String(cause)})`, {
@@ -45,7 +47,14 @@ function openPipe(file: string): Readable {
 }
 
 async function readStream(stream: Readable, signal: AbortSignal): Promise<Buffer> {
-  return readAll(addAbortSignal(signal, stream));
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of addAbortSignal(signal, stream) as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > maxTextBytes) throw new RangeError(`it has more than ${formatBytes(maxTextBytes)}`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 /** The one job of a file. @throws SdxlError JOB_INVALID with every problem and its line, USAGE, or the signal's reason */

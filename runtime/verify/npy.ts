@@ -10,6 +10,7 @@ export function parseNpy(bytes: Buffer): Tensor<'f32'> {
   if (bytes.toString('latin1', 0, 6) !== '\u0093NUMPY') throw new RangeError('it is no .npy file');
   const version = bytes[6] ?? 0;
   const [lengthBytes, start] = version === 1 ? [bytes.readUInt16LE(8), 10] : [bytes.readUInt32LE(8), 12];
+  if (start + lengthBytes > bytes.length) throw new RangeError('its header is cut short');
   const header = bytes.toString('utf8', start, start + lengthBytes);
   const [, type = ''] = /'descr':\s*'([^']+)'/.exec(header) ?? [];
   const fortran = /'fortran_order':\s*True/.test(header);

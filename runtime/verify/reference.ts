@@ -30,8 +30,13 @@ export async function readReference(path: string): Promise<Stages> {
     return named(new Map([[known.test(name) ? name : isLatents(value) ? 'latents' : 'image', value]]));
   } catch (cause) {
     if (cause instanceof SdxlError) throw cause;
-    throw fail(cause instanceof Error ? cause.message : String(cause), cause);
+    throw fail(isCutShort(cause) ? 'it is cut short or damaged' : cause instanceof Error ? cause.message : String(cause), cause);
   }
+}
+
+/** A number of a header was read beyond the last byte. */
+function isCutShort(cause: unknown): boolean {
+  return cause instanceof RangeError && 'code' in cause && cause.code === 'ERR_OUT_OF_RANGE';
 }
 
 const known = /^(prompt_embeds|pooled_prompt_embeds|initial_latents|latents(\.\d+)?|image)$/;

@@ -35,6 +35,17 @@ for (const [signal, expected] of [
   });
 }
 
+test('a file without end is refused, as a job and as a list of prompts', async () => {
+  for (const args of [
+    ['validate', '-f', '/dev/zero'],
+    ['run', '--model', packageFile('models/tiny-sdxl'), '--prompts', '/dev/zero'],
+  ]) {
+    const { code, stderr } = await new Sdxl(args, { cwd: workspace.path }).end(60_000);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /error USAGE: (?:-f|--prompts) \/dev\/zero: the file can't be read \(it has more than 64\.0 MiB\)/u);
+  }
+});
+
 test('a file that does not answer holds no process that is told to end, once or twice', async () => {
   const model = workspace.file('silent');
   await cp(packageFile('models/tiny-sdxl'), model, { recursive: true });

@@ -60,6 +60,8 @@ describe('what diffusers made', () => {
     const cases: readonly (readonly [name: string, content: Buffer, says: RegExp])[] = [
       ['a.txt', Buffer.from('x'), /files of type "\.txt" are not read: give a \.png/],
       ['a.npy', Buffer.from('nonsense'), /it is no \.npy file/],
+      ['cut.npy', Buffer.from('\u0093NUMPY\u0001\u0000', 'latin1'), /cut\.npy: it is cut short or damaged: give/],
+      ['cut2.npy', Buffer.from("\u0093NUMPY\u0001\u0000\u00c8\u0000{'descr': '<f4'", 'latin1'), /its header is cut short/],
       ['a.npz', Buffer.from('nonsense'), /a ZIP directory is missing/],
       ['b.npz', (await readFile(fixture('formats/stages.npz'))).subarray(4000), /damaged|out of range|outside|no \.npy/i],
       ['a.png', Buffer.from('nonsense'), /a\.png: /],
