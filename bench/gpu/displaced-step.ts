@@ -131,6 +131,7 @@ async function image(
     patches: mode === 'Synchronous' ? undefined : { mode, warmupSteps },
     rank,
     schedule,
+    numInferenceSteps: steps,
     generator,
     conditioning: {
       encoder_hidden_states: random([batch, 77, config.crossAttentionDim], 1n),

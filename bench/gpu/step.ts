@@ -72,6 +72,7 @@ for (let run = 0; run <= runs; run++) {
     patches: undefined,
     rank: 0,
     schedule,
+    numInferenceSteps: steps,
     generator,
     conditioning,
     guidance: guided ? { scale: 5, rescale: 0 } : undefined,

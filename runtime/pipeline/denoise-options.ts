@@ -2,7 +2,7 @@
 import type { Executor } from '../engine/index.js';
 import { SdxlError } from '../errors/index.js';
 import type { Mesh } from '../parallel/index.js';
-import type { Schedule } from '../schedulers/index.js';
+import { stepOfCall, type Schedule } from '../schedulers/index.js';
 import type { Generator, Tensor } from '../tensor/index.js';
 import type { Conditioning } from './conditioning.js';
 import type { PipelineObserver } from './events.js';
@@ -16,6 +16,8 @@ export interface DenoiseOptions {
   readonly patches: PatchTiming | undefined;
   readonly rank: number;
   readonly schedule: Schedule;
+  /** As asked for, which is what observers and errors count; the schedule may have more. */
+  readonly numInferenceSteps: number;
   /** The image's own, after its noise was drawn. */
   readonly generator: Generator;
   readonly conditioning: Conditioning;
@@ -29,11 +31,19 @@ export interface DenoiseOptions {
   readonly capture?: ((stage: string, value: Tensor<'f32'>) => void) | undefined;
 }
 
-/** The error of a step whose prediction cannot be used; `index` from 0. */
-export function notFinite(index: number, steps: number): SdxlError {
+/** Of how many steps an index of the schedule, from 0, is which. */
+export function stepAt(
+  index: number,
+  { schedule, numInferenceSteps: steps }: Pick<DenoiseOptions, 'schedule' | 'numInferenceSteps'>,
+): { readonly step: number; readonly steps: number } {
+  return { step: stepOfCall(index + 1, schedule.steps.length, steps), steps };
+}
+
+/** The error of a step whose prediction cannot be used. */
+export function notFinite({ step, steps }: { readonly step: number; readonly steps: number }): SdxlError {
   return new SdxlError(
     'IMAGE_NOT_FINITE',
-    `the UNet predicted values that are not finite in step ${String(index + 1)} of ${String(steps)}: the weights or the dtype cannot carry this image`,
-    { fields: { step: index + 1, steps } },
+    `the UNet predicted values that are not finite in step ${String(step)} of ${String(steps)}: the weights or the dtype cannot carry this image`,
+    { fields: { step, steps } },
   );
 }

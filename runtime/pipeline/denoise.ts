@@ -4,7 +4,7 @@ import { displacementOf, isWarmup } from '../parallel/index.js';
 import { LinearStepRun } from '../schedulers/index.js';
 import { float32, type Tensor } from '../tensor/index.js';
 import { bandInputs, floatOutput, joinBands } from './bands.js';
-import { notFinite, type DenoiseOptions } from './denoise-options.js';
+import { notFinite, stepAt, type DenoiseOptions } from './denoise-options.js';
 import { denoiseOnDevice } from './device-denoise.js';
 import { guide } from './guidance.js';
 
@@ -32,12 +32,12 @@ export async function denoise(latents: Tensor<'f32'>, options: DenoiseOptions): 
     const { outputs, timing } = await (displaced === undefined ? unet.run(inputs, signal) : displaced.run(inputs, kind, signal));
     const noise = joinBands(floatOutput(outputs, 'out_sample'), mesh);
     const guided = guidance === undefined ? noise.data : guide(noise, guidance);
-    checkFinite(guided, index, steps);
+    if (!guided.every(Number.isFinite)) throw notFinite(stepAt(index, options));
     sample = run.step(guided, index, sample);
     capture?.(`latents.${String(index)}`, float32(latents.shape, Float32Array.from(sample)));
     const { exchangeSeconds, exchanges, sentBytes } = timing;
     const seconds = (performance.now() - started) / 1000;
-    observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds, exchanges, sentBytes });
+    observer({ type: 'step', image, ...stepAt(index, options), seconds, exchangeSeconds, exchanges, sentBytes });
   }
   await displaced?.end();
   return float32(latents.shape, sample);
@@ -48,8 +48,4 @@ function repeatBatch(sample: Tensor<'f32'>, times: number): Tensor<'f32'> {
   const repeated = float32([times, ...sample.shape.slice(1)]);
   for (let index = 0; index < times; index++) repeated.data.set(sample.data, index * sample.data.length);
   return repeated;
-}
-
-function checkFinite(noise: Float32Array, index: number, steps: number): void {
-  if (!noise.every(Number.isFinite)) throw notFinite(index, steps);
 }

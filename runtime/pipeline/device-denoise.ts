@@ -3,7 +3,7 @@ import type { Executor } from '../engine/index.js';
 import { drawNoise, type LinearStep } from '../schedulers/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { displacementOf, isWarmup, placeInMesh } from '../parallel/index.js';
-import { notFinite, type DenoiseOptions } from './denoise-options.js';
+import { notFinite, stepAt, type DenoiseOptions } from './denoise-options.js';
 
 /** As `denoise`, by the executor's own loop. */
 export async function denoiseOnDevice(
@@ -26,12 +26,12 @@ export async function denoiseOnDevice(
       freshSteps: schedule.steps.filter((_, index) => isWarmup(index, patches?.warmupSteps ?? steps)).length,
       place: { cfg: mesh.cfg, patch: mesh.patch, patchIndex: placeInMesh(mesh, rank).patchIndex },
       onStep: (index, seconds) => {
-        observer({ type: 'step', image, step: index + 1, steps, seconds, exchangeSeconds: undefined, exchanges, sentBytes: undefined });
+        observer({ type: 'step', image, ...stepAt(index, options), seconds, exchangeSeconds: undefined, exchanges, sentBytes: undefined });
       },
     },
     signal,
   );
-  if (badStep !== undefined) throw notFinite(badStep, steps);
+  if (badStep !== undefined) throw notFinite(stepAt(badStep, options));
   return denoised;
 }
 

@@ -47,11 +47,3 @@ export type PipelineEvent =
     };
 
 export type PipelineObserver = (event: PipelineEvent) => void;
-
-/** Calls of the UNet told as the steps that were asked for: some samplers make several calls to a step. */
-export function countingSteps(observer: PipelineObserver, numInferenceSteps: number): PipelineObserver {
-  return (event) => {
-    if (event.type !== 'step') observer(event);
-    else observer({ ...event, step: Math.ceil((event.step * numInferenceSteps) / event.steps), steps: numInferenceSteps });
-  };
-}

@@ -8,7 +8,7 @@ import { bandInputs, floatOutput, joinBands } from './bands.js';
 import { checkClipSkip, type ModelComponents } from './components.js';
 import { conditioning, encodeNegative, encodePrompt, negativeTimeIds, positiveTimeIds, type Conditioning } from './conditioning.js';
 import { denoise } from './denoise.js';
-import { countingSteps, type PipelineObserver, type Stage } from './events.js';
+import type { PipelineObserver, Stage } from './events.js';
 import type { Model } from './model.js';
 import { requestOf, type ImageRequest, type JobRequest } from './request.js';
 import { contextLength, encodeWeighted, weightedTokens } from './weighted-prompt.js';
@@ -107,11 +107,12 @@ export class Pipeline {
         patches: request.patches,
         rank,
         schedule,
+        numInferenceSteps: request.numInferenceSteps,
         generator,
         conditioning: conditions,
         guidance: guided ? { scale: request.guidanceScale, rescale: request.guidanceRescale ?? 0 } : undefined,
         image,
-        observer: countingSteps(observer, request.numInferenceSteps),
+        observer,
         signal,
         capture,
       }),

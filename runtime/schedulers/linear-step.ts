@@ -49,16 +49,22 @@ export function historyLength(steps: readonly LinearStep[]): number {
   return steps.reduce((most, step) => Math.max(most, longest(step)), 0);
 }
 
+/** The step, from 1, that a call of the UNet belongs to, from 1 as well: some samplers make more calls than the steps that were asked for. */
+export function stepOfCall(call: number, calls: number, numInferenceSteps: number): number {
+  return Math.ceil((call * numInferenceSteps) / calls);
+}
+
 /**
- * The steps as given, once every coefficient is known to be a number.
+ * The steps as given, once every coefficient is known to be a number. `numInferenceSteps`: how many were asked for, where calls are more.
  * @throws SdxlError JOB_INVALID where a step divides by zero: two steps at one noise level, or noise predicted where there is only noise
  */
-export function finiteSteps(className: string, steps: readonly LinearStep[]): readonly LinearStep[] {
+export function finiteSteps(className: string, steps: readonly LinearStep[], numInferenceSteps = steps.length): readonly LinearStep[] {
   const bad = steps.findIndex((step) => !coefficients(step).every(Number.isFinite));
   if (bad < 0) return steps;
-  const where = `numInferenceSteps ${String(steps.length)}: step ${String(bad + 1)} of ${className}`;
+  const step = stepOfCall(bad + 1, steps.length, numInferenceSteps);
+  const where = `numInferenceSteps ${String(numInferenceSteps)}: step ${String(step)} of ${className}`;
   throw new SdxlError('JOB_INVALID', `${where} has no finite coefficients: two steps share a noise level, or the step divides by zero`, {
-    fields: { field: 'numInferenceSteps', value: steps.length, step: bad + 1, scheduler: className },
+    fields: { field: 'numInferenceSteps', value: numInferenceSteps, step, scheduler: className },
   });
 }
 

@@ -77,6 +77,21 @@ export function requireTrained(timesteps: Float32Array, { numTrainTimesteps, ste
   );
 }
 
+/** Of samplers for distilled models. */
+export interface DistilledConfig extends SamplerConfig {
+  /** Length of the grid the model was distilled on, from which the steps are picked. */
+  readonly originalInferenceSteps: number;
+}
+
+/** `timestep_spacing` and `steps_offset` are read and have no effect, as in diffusers. */
+export function readDistilledConfig(reader: ConfigReader): DistilledConfig {
+  for (const key of ['clip_sample', 'thresholding']) reader.off(key);
+  const betas = { betaStart: 0.00085, betaEnd: 0.012, betaSchedule: 'scaled_linear' } as const;
+  const config = readSamplerConfig(reader, { timestepSpacing: 'leading', betas });
+  const most = config.numTrainTimesteps;
+  return { ...config, originalInferenceSteps: reader.integer('original_inference_steps', { least: 1, most }, 50) };
+}
+
 /** Timesteps picked evenly from the grid of `original` steps that a model was distilled on, as many at most. */
 export function distilledTimesteps(numTrainTimesteps: number, original: number, count: number): Float32Array {
   requireSteps(count, original);

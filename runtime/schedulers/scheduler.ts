@@ -13,7 +13,7 @@ export interface Scheduler {
   setTimesteps(numInferenceSteps: number): Schedule;
 }
 
-/** The steps of one job: plain data, constant, and shared by all its images. */
+/** The steps of one job: plain data, constant, and shared by all its images. A step is a call of the UNet here; some samplers make more than were asked for. */
 export interface Schedule {
   /** [steps] what the UNet is told, float32; not always integers. */
   readonly timesteps: Float32Array;

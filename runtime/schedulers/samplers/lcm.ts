@@ -5,13 +5,11 @@
 import type { ConfigReader } from '../config-reader.js';
 import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
 import { alphasCumprod } from '../noise-schedule.js';
-import { convertAtLevel, levelOfAlpha } from '../prediction.js';
-import { distilledTimesteps, readSamplerConfig, type SamplerConfig } from '../sampler-config.js';
+import { convertAtLevel, levelOfAlpha, sigmasOfAlphas } from '../prediction.js';
+import { distilledTimesteps, readDistilledConfig, type DistilledConfig } from '../sampler-config.js';
 import type { Schedule, Scheduler } from '../scheduler.js';
 
-interface LcmConfig extends SamplerConfig {
-  /** Length of the grid the model was distilled on, from which the steps are picked. */
-  readonly originalInferenceSteps: number;
+interface LcmConfig extends DistilledConfig {
   readonly timestepScaling: number;
 }
 
@@ -20,15 +18,8 @@ const className = 'LCMScheduler';
 const sigmaData = 0.5;
 
 export function openLcm(reader: ConfigReader): Scheduler {
-  for (const key of ['clip_sample', 'thresholding']) reader.off(key);
-  const betas = { betaStart: 0.00085, betaEnd: 0.012, betaSchedule: 'scaled_linear' } as const;
-  const sampler = readSamplerConfig(reader, { timestepSpacing: 'leading', betas });
-  const { numTrainTimesteps } = sampler;
-  const config: LcmConfig = {
-    ...sampler,
-    originalInferenceSteps: reader.integer('original_inference_steps', { least: 1, most: numTrainTimesteps }, 50),
-    timestepScaling: reader.positive('timestep_scaling', 10),
-  };
+  const config: LcmConfig = { ...readDistilledConfig(reader), timestepScaling: reader.positive('timestep_scaling', 10) };
+  const { numTrainTimesteps } = config;
   const alphas = alphasCumprod(config);
   return { className, numTrainTimesteps, setTimesteps: (steps) => lcmSchedule(config, alphas, steps) };
 }
@@ -50,9 +41,6 @@ function lcmSchedule(config: LcmConfig, alphas: Float32Array, count: number): Sc
       next: { anchor: to.signal * skip, converted: [to.signal * out, 0, 0, 0], noise: to.noise },
     };
   });
-  const sigmas = Float32Array.from([...timesteps, undefined], (timestep) => {
-    const { signal, noise } = levelOfAlpha(timestep === undefined ? 1 : (alphas[timestep] ?? NaN));
-    return noise / signal;
-  });
+  const sigmas = sigmasOfAlphas([...Array.from(timesteps, (timestep) => alphas[timestep] ?? NaN), 1]);
   return { timesteps, sigmas, initNoiseSigma: 1, steps: finiteSteps(className, steps) };
 }

@@ -50,7 +50,7 @@ function pndmSchedule(config: SamplerConfig, alphas: Float32Array, finalAlpha: n
         }),
   }));
   const sigmas = sigmasOfAlphas([...Array.from(timesteps, alphaAt), finalAlpha]);
-  return { timesteps, sigmas, initNoiseSigma: 1, steps: finiteSteps(className, steps) };
+  return { timesteps, sigmas, initNoiseSigma: 1, steps: finiteSteps(className, steps, count) };
 }
 
 /** x' = sample · x + output · e. */

@@ -96,6 +96,7 @@ function schedule(method: Method, config: SigmaConfig, training: Float32Array, c
     steps: finiteSteps(
       method.className,
       calls.map(({ step }) => step),
+      count,
     ),
   };
 }

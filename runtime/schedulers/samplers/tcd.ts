@@ -7,12 +7,10 @@ import type { ConfigReader } from '../config-reader.js';
 import { finiteSteps, sampleAsAnchor, type LinearStep } from '../linear-step.js';
 import { alphasCumprod } from '../noise-schedule.js';
 import { convertAtLevel, levelOfAlpha, moveNoise, sigmasOfAlphas } from '../prediction.js';
-import { distilledTimesteps, readSamplerConfig, type SamplerConfig } from '../sampler-config.js';
+import { distilledTimesteps, readDistilledConfig, type DistilledConfig } from '../sampler-config.js';
 import type { Schedule, Scheduler } from '../scheduler.js';
 
-interface TcdConfig extends SamplerConfig {
-  /** Length of the grid the model was distilled on, from which the steps are picked. */
-  readonly originalInferenceSteps: number;
+interface TcdConfig extends DistilledConfig {
   /** 0: no noise is added; 1: each step goes to the least level and up again. */
   readonly eta: number;
 }
@@ -20,15 +18,8 @@ interface TcdConfig extends SamplerConfig {
 const className = 'TCDScheduler';
 
 export function openTcd(reader: ConfigReader): Scheduler {
-  for (const key of ['clip_sample', 'thresholding']) reader.off(key);
-  const betas = { betaStart: 0.00085, betaEnd: 0.012, betaSchedule: 'scaled_linear' } as const;
-  const sampler = readSamplerConfig(reader, { timestepSpacing: 'leading', betas });
-  const { numTrainTimesteps } = sampler;
-  const config: TcdConfig = {
-    ...sampler,
-    originalInferenceSteps: reader.integer('original_inference_steps', { least: 1, most: numTrainTimesteps }, 50),
-    eta: reader.share('eta', 0),
-  };
+  const config: TcdConfig = { ...readDistilledConfig(reader), eta: reader.share('eta', 0) };
+  const { numTrainTimesteps } = config;
   const alphas = alphasCumprod(config);
   return { className, numTrainTimesteps, setTimesteps: (steps) => tcdSchedule(config, alphas, steps) };
 }

@@ -11,6 +11,7 @@ import {
   LinearStepRun,
   openScheduler,
   parseSchedulerConfig,
+  stepOfCall,
   supportedSchedulers,
   type LinearStep,
 } from '../../../runtime/schedulers/index.js';
@@ -357,3 +358,11 @@ function failure(code: ErrorCode, message: RegExp): (error: unknown) => true {
     return true;
   };
 }
+
+test('calls of the UNet belong to the steps that were asked for, the last call to the last step', () => {
+  const told = (calls: number, asked: number): number[] => Array.from({ length: calls }, (_, call) => stepOfCall(call + 1, calls, asked));
+  assert.deepEqual(told(4, 4), [1, 2, 3, 4]);
+  assert.deepEqual(told(7, 4), [1, 2, 2, 3, 3, 4, 4]);
+  assert.deepEqual(told(5, 4), [1, 2, 3, 4, 4]);
+  assert.deepEqual(told(1, 1), [1]);
+});
